@@ -1,0 +1,5 @@
+"""Runs a gateway process."""
+
+from trunkline.gateway.process import main
+
+main()

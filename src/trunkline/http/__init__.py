@@ -1,0 +1,1 @@
+"""The front: routes, API models, authentication, and the edge of media sockets."""

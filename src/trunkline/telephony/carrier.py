@@ -1,0 +1,325 @@
+"""The contract of a carrier: a frozen record of plain functions and small Protocols, no base class.
+
+A carrier is a folder under ``trunkline.carriers`` that ends with ``CARRIER = Carrier(...)``. An
+absent part is ``None``; asking for it raises ``UnsupportedByCarrier`` in ``calls/`` before anything
+is sent. ``Features`` says what absence of a part cannot. We express what a carrier's API can
+express and let the carrier refuse the rest (anymail's ``ADDING_ESPS.md``); we do not rebuild its
+limits.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from trunkline.errors import UnsupportedByCarrier
+from trunkline.telephony.call import CallEvent, Direction
+from trunkline.telephony.media import StreamProtocol
+from trunkline.telephony.webhook import (
+    AmdVerdict,
+    Document,
+    IncomingCall,
+    UpgradeRequest,
+    WebhookEvent,
+    WebhookRequest,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = [
+    "AmdMode",
+    "Carrier",
+    "CarrierAccount",
+    "CarrierCall",
+    "CarrierClient",
+    "CarrierNumber",
+    "DialOrder",
+    "Features",
+    "Markup",
+    "PlacedCall",
+    "StreamConnect",
+    "Webhook",
+]
+
+
+class CarrierAccount(BaseModel):
+    """Credentials at one carrier; subclasses declare the fields.
+
+    A field's environment variable is ``ENV_PREFIX + field name`` in upper case. Secrets are
+    ``SecretStr``, so that no ``repr`` shows them.
+    """
+
+    # Inputs hold secrets, and a validation error would print them.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True
+    )
+
+    ENV_PREFIX: ClassVar[str]
+
+    phone_number: str | None = None
+    """Default caller id of outbound calls, E.164."""
+
+    @property
+    @abstractmethod
+    def account_id(self) -> str:
+        """The carrier's id of this account as its webhooks name it; empty when unset."""
+
+    @abstractmethod
+    def missing(self) -> Sequence[str]:
+        """Environment names of what webhooks cannot be checked or calls not be placed without."""
+
+    @classmethod
+    def environment(cls) -> Mapping[str, str]:
+        """Field name → environment variable."""
+        return {name: cls.ENV_PREFIX + name.upper() for name in cls.model_fields}
+
+
+class AmdMode(StrEnum):
+    """Answering-machine detection on an outbound call."""
+
+    DETECT = "detect"
+    """Tell human from machine as early as possible; the bot talks meanwhile."""
+
+    MESSAGE_END = "message_end"
+    """Also report when the machine's greeting has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamConnect:
+    """What markup needs to connect a call to our media socket."""
+
+    stream_url: str
+    """``wss://…`` with the token in the path; no query (docs/carriers/twilio.md)."""
+
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    continue_url: str | None = None
+    """Where the call goes when the stream has ended."""
+
+    stream_status_url: str | None = None
+    """Where the carrier reports about the stream itself, if it does."""
+
+
+class Markup(Protocol):
+    """Answer documents.
+
+    Every method is pure.
+    """
+
+    def fits(self, name: str, value: str) -> bool:
+        """Whether a stream parameter can travel in the markup; ``connect`` is given only such."""
+        ...
+
+    def connect(self, stream: StreamConnect) -> Document:
+        """Connect the call to our media socket, then to ``continue_url``."""
+        ...
+
+    def hangup(self) -> Document:
+        """End the call."""
+        ...
+
+    def reject(self) -> Document:
+        """Refuse an unanswered inbound call so that the caller hears busy."""
+        ...
+
+    def say(self, text: str) -> Document:
+        """Speak ``text`` with the carrier's own voice, then hang up."""
+        ...
+
+    def forward(self, to_number: str, *, caller_id: str | None = None) -> Document:
+        """Connect the call to another number."""
+        ...
+
+    def accept_event(self) -> Document:
+        """What a status callback is answered with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """How a carrier's HTTP requests are told apart, checked and understood."""
+
+    account_id: Callable[[WebhookRequest], str | None]
+    """The account that the (unverified) request names; selects the credentials to verify it
+    with."""
+
+    verify: Callable[[WebhookRequest, CarrierAccount], None]
+    """Raises ``MissingProof`` or ``SignatureError``; returns nothing."""
+
+    parse_incoming: Callable[[WebhookRequest], IncomingCall]
+    """Raises ``InvalidRequest``."""
+
+    parse_event: Callable[[WebhookRequest], WebhookEvent]
+    """Raises ``InvalidRequest``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialOrder:
+    """One outbound call to place."""
+
+    call_id: str
+    to_number: str
+    from_number: str
+    answer: Document
+    """The markup for the answered call, sent inline where the carrier takes it and it fits."""
+
+    answer_url: str
+    """Where the same markup can be fetched."""
+
+    status_url: str
+    amd: AmdMode | None = None
+    ring_timeout_s: int = 60
+    max_duration_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedCall:
+    """The carrier accepted the dial."""
+
+    carrier_call_id: str
+    event: CallEvent
+    raw: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierCall:
+    """A call as the carrier's REST API describes it now."""
+
+    carrier_call_id: str
+    event: CallEvent
+    """``ANSWERED`` while it is up; a final event when it is over."""
+
+    carrier_word: str
+    direction: Direction
+    from_number: str
+    to_number: str
+    duration_s: int | None = None
+    answered_by: AmdVerdict | None = None
+    raw: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarrierNumber:
+    """A phone number as configured at the carrier."""
+
+    number: str
+    number_id: str
+    voice_url: str | None
+    voice_method: str | None = None
+    raw: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+class CarrierClient(Protocol):
+    """A carrier's REST API.
+
+    Methods raise ``CarrierError`` subclasses only; each wait is bounded.     Nothing that dials is
+    retried here or by callers (a timeout may have dialled).
+    """
+
+    async def place_call(self, order: DialOrder) -> PlacedCall:
+        """Dial."""
+        ...
+
+    async def hang_up(self, carrier_call_id: str) -> None:
+        """End the call; a call that is already over, or unknown, counts as success."""
+        ...
+
+    async def fetch_call(self, carrier_call_id: str) -> CarrierCall | None:
+        """The call as the carrier sees it, or None when the carrier knows none of that id."""
+        ...
+
+    async def fetch_open_calls(self) -> Sequence[CarrierCall]:
+        """Calls of this account that are not over, at most a few hundred."""
+        ...
+
+    async def redirect(self, carrier_call_id: str, url: str) -> None:
+        """Make a live call fetch new markup from ``url``."""
+        ...
+
+    async def fetch_number(self, number: str) -> CarrierNumber | None:
+        """How a number of ours is set up, or None when the account has no such number."""
+        ...
+
+    async def check_credentials(self) -> None:
+        """Ask for something cheap; raises ``CarrierRejected`` when the credentials are refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """What absence of a part cannot say.
+
+    One row of the capability table.
+    """
+
+    marks: bool
+    clear: bool
+    dtmf_in: bool
+    dtmf_out: bool
+    amd: bool
+    cold_transfer: bool
+    resumes_stream: bool
+    """The call can go on after its media stream was lost."""
+
+    resumes_stream_by_same_url: bool = False
+    """The carrier redials the same media URL after a failed or lost socket: the token comes
+    again."""
+
+    answer_markup_inline_chars: int | None = None
+    """Longest markup that the dial request itself can carry; None: only by URL."""
+
+    longest_call_s: int | None = None
+    pipecat_serializer: str | None = None
+    """Class of Pipecat's serializer for this carrier's protocol, for the table."""
+
+    received_encodings: Sequence[str] = ()
+    sent_encodings: Sequence[str] = ()
+    authenticity: str = ""
+    """One line for the table: what proves that a request comes from the carrier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carrier:
+    """Everything Trunkline knows about one carrier."""
+
+    name: str
+    display_name: str
+    account: type[CarrierAccount]
+    features: Features
+    new_stream: Callable[[], StreamProtocol] | None = None
+    webhook: Webhook | None = None
+    verify_upgrade: Callable[[UpgradeRequest, CarrierAccount], None] | None = None
+    """Checks a signed WebSocket upgrade; None where the carrier does not sign upgrades."""
+
+    markup: Markup | None = None
+    new_client: Callable[[CarrierAccount, httpx.AsyncClient], CarrierClient] | None = None
+    default_max_concurrent_calls: int = 10
+
+    def require_webhook(self) -> Webhook:
+        """The part that reads webhooks; raises ``UnsupportedByCarrier`` without one."""
+        if self.webhook is None:
+            raise UnsupportedByCarrier(self.name, "webhooks")
+        return self.webhook
+
+    def require_markup(self) -> Markup:
+        """The part that writes answers; raises ``UnsupportedByCarrier`` without one."""
+        if self.markup is None:
+            raise UnsupportedByCarrier(self.name, "answer markup")
+        return self.markup
+
+    def require_stream(self) -> StreamProtocol:
+        """A new stream protocol core; raises ``UnsupportedByCarrier`` without one."""
+        if self.new_stream is None:
+            raise UnsupportedByCarrier(self.name, "media streams")
+        return self.new_stream()
+
+    def require_client(self, account: CarrierAccount, http: httpx.AsyncClient) -> CarrierClient:
+        """A new REST client; raises ``UnsupportedByCarrier`` without one."""
+        if self.new_client is None:
+            raise UnsupportedByCarrier(self.name, "a REST API")
+        return self.new_client(account, http)

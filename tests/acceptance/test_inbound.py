@@ -1,0 +1,196 @@
+"""Calls from outside, over the simulated Twilio, from the webhook to the closed record."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.agents import BODY_BOT, ECHO_BOT, bot_file, read_json, talker
+from tests.support.server import World
+from tests.support.waiting import eventually
+from trunkline.simulator.caller import (
+    HangUp,
+    InterruptAfter,
+    Pause,
+    Press,
+    Say,
+    WaitForBotSilence,
+    WaitForHangup,
+)
+from trunkline.simulator.contract import HungUpBy
+from trunkline.simulator.faults import Fault
+
+
+async def test_a_conversation_from_greeting_to_goodbye(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    report = await world.ring(
+        "front-desk",
+        [
+            WaitForBotSilence(),
+            Say(text="what are your opening hours"),
+            WaitForBotSilence(),
+            Say(text="tell me a story"),
+            InterruptAfter(speech_ms=1200),
+            Say(text="goodbye"),
+            WaitForHangup(),
+        ],
+    )
+    assert report.hung_up_by is HungUpBy.REST
+    assert report.status == "completed"
+    assert not report.violations
+    assert not report.missed
+    assert report.counts.clears == 1
+    call = await world.server.closed_call()
+    assert (call["state"], call["ended_by"], call["end_reason"]) == ("completed", "bot", "completed")
+    turns = await world.server.turns(call["id"])
+    said = [turn["text"] for turn in turns if turn["speaker"] == "caller"]
+    assert said == ["what are your opening hours", "tell me a story", "goodbye"]
+    story = next(turn for turn in turns if turn["text"].startswith("Once upon"))
+    assert story["interrupted"]
+    assert story["text"].startswith(story["heard_text"])
+    assert len(story["heard_text"]) < len(story["text"])
+    answers = [t for t in turns if t["speaker"] == "bot" and t["latency_ms"] is not None]
+    assert len(answers) == 3
+    recording = await world.server.api.get(f"/api/calls/{call['id']}/recording")
+    assert recording.status_code == 200
+    path = Path(world.server.home / "recording.wav")
+    path.write_bytes(recording.content)
+    with wave.open(str(path)) as wav:
+        assert (wav.getnchannels(), wav.getframerate()) == (2, 8000)
+        assert abs(wav.getnframes() / 8 - report.duration_ms) < 1500
+    assert call["stats"]["frames_in"] == sum(stream.sent_frames for stream in report.streams)
+
+
+async def test_the_caller_hangs_up(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    await world.ring("front-desk", [WaitForBotSilence(), HangUp()])
+    call = await world.server.closed_call()
+    assert (call["ended_by"], call["end_reason"]) == ("caller", "completed")
+
+
+async def test_an_unchanged_bot_hears_speaks_and_ends_the_call_on_a_key(
+    world: World, tmp_path: Path
+) -> None:
+    await world.server.create_agent("echo", **bot_file(tmp_path, "echo_bot", ECHO_BOT))
+    report = await world.ring(
+        "echo", [Pause(duration_ms=500), Say(text="goodbye"), WaitForBotSilence(), Press(digit="9")]
+    )
+    assert report.hung_up_by is HungUpBy.REST, report
+    assert report.counts.played_bytes > 8000
+    call = await world.server.closed_call()
+    assert (call["state"], call["ended_by"]) == ("completed", "bot")
+
+
+async def test_a_static_url_is_proved_by_the_signed_upgrade(world: World, tmp_path: Path) -> None:
+    await world.server.create_agent("body", **bot_file(tmp_path, "body_bot", BODY_BOT))
+    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/body"
+    markup = (
+        f'<Response><Connect><Stream url="{url}"><Parameter name="from_number" '
+        'value="+14155550100"/></Stream></Connect></Response>'
+    )
+    report = await world.ring("body", [WaitForHangup()], markup=markup)
+    assert report.streams[0].refused_status is None
+    call = await world.server.closed_call()
+    assert call["carrier_call_id"] == report.carrier_call_id
+    assert call["from_number"] == "+14155550100"
+    seen = read_json(tmp_path / "body_bot.json")
+    assert seen["call_id"] == report.carrier_call_id
+    assert seen["secrets"] == []
+
+
+async def test_a_static_url_with_a_wrong_signature_is_refused_before_the_upgrade(
+    world: World,
+) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/front-desk"
+    markup = f'<Response><Connect><Stream url="{url}"/></Connect></Response>'
+    report = await world.ring(
+        "front-desk", [WaitForHangup()], markup=markup, faults=[Fault.BAD_UPGRADE_SIGNATURE]
+    )
+    assert report.streams[0].refused_status == 403
+    assert (await world.server.api.get("/api/calls")).json()["calls"] == []
+
+
+async def test_a_forged_webhook_is_refused_and_takes_no_slot(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    report = await world.ring("front-desk", [WaitForHangup()], faults=[Fault.BAD_SIGNATURE])
+    assert {webhook.status for webhook in report.webhooks} == {403}
+    assert (await world.server.api.get("/api/providers")).json()[0]["in_use"] == 0
+
+
+async def test_a_webhook_that_comes_twice_makes_one_call(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    report = await world.ring(
+        "front-desk", [WaitForBotSilence(), HangUp()], faults=[Fault.DUPLICATE_WEBHOOK]
+    )
+    assert [webhook.status for webhook in report.webhooks][:2] == [200, 200]
+    await world.server.closed_call()
+
+
+@pytest.mark.parametrize("fault", [Fault.DROP_SOCKET, Fault.NO_STOP])
+async def test_an_end_without_stop_is_asked_about(world: World, fault: Fault) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    await world.ring("front-desk", [WaitForBotSilence(), HangUp()], faults=[fault])
+    call = await world.server.closed_call()
+    assert call["end_reason"] in ("completed", "socket_lost")
+    assert call["ended_by"] in ("caller", "carrier")
+    providers = (await world.server.api.get("/api/providers")).json()
+    assert providers[0]["in_use"] == 0
+
+
+async def test_a_stream_that_never_starts_frees_its_slot(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    await world.ring("front-desk", [WaitForHangup(within_ms=9000)], faults=[Fault.NO_START])
+    call = await world.server.closed_call()
+    assert call["end_reason"] in ("socket_lost", "completed")
+    providers = (await world.server.api.get("/api/providers")).json()
+    assert providers[0]["in_use"] == 0
+
+
+async def test_garbage_among_the_frames_does_not_end_the_call(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    report = await world.ring(
+        "front-desk",
+        [WaitForBotSilence(), Say(text="goodbye"), WaitForHangup()],
+        faults=[Fault.GARBAGE_FRAMES],
+    )
+    call = await world.server.closed_call()
+    assert call["stats"]["warnings"], report
+    assert call["state"] == "completed"
+
+
+async def test_the_eleventh_call_hears_busy(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker(), max_concurrent_calls=1)
+    waiting: list[object] = []
+
+    async def first() -> None:
+        waiting.append(await world.ring("front-desk", [Pause(duration_ms=6000), HangUp()]))
+
+    import asyncio
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(first())
+        slots = "/api/providers"
+
+        async def in_use() -> int:
+            return (await world.server.api.get(slots)).json()[0]["in_use"]
+
+        while await in_use() == 0:
+            await asyncio.sleep(0.02)
+        second = await world.ring("front-desk", [WaitForHangup()])
+        assert second.status == "busy"
+    assert waiting
+    calls = (await world.server.api.get("/api/calls")).json()["calls"]
+    assert sorted(call["state"] for call in calls)[-1] == "rejected"
+
+
+async def test_log_lines_carry_the_call_and_no_number(world: World) -> None:
+    await world.server.create_agent("front-desk", **talker())
+    await world.ring("front-desk", [WaitForBotSilence(), HangUp()])
+    call = await world.server.closed_call()
+    await eventually(lambda: world.server.log_lines("call ended"), what="the log line")
+    assert world.server.log_lines(str(call["id"]))
+    assert not world.server.log_lines("4155550100")
+    assert not world.server.log_lines("Traceback")

@@ -1,0 +1,1 @@
+"""Small things that many tests need; each module here has one duty."""

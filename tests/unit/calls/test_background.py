@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import asyncio
+
+from structlog.testing import capture_logs
+
+from trunkline.calls.background import Background
+
+
+async def test_a_failure_is_logged_and_ends_nothing_else() -> None:
+    done = asyncio.Event()
+
+    async def fail() -> None:
+        raise RuntimeError("no")
+
+    async def work() -> None:
+        done.set()
+
+    with capture_logs() as lines:
+        async with Background() as background:
+            await background.start(fail(), name="failing")
+            await background.start(work(), name="working")
+    assert done.is_set()
+    assert [(line["event"], line["work"]) for line in lines] == [
+        ("background work failed", "failing")
+    ]
+
+
+async def test_leaving_cancels_what_still_runs() -> None:
+    started, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with Background() as background:
+        background.start(wait(), name="waiting")
+        await started.wait()
+        assert background.is_busy
+    assert cancelled.is_set()
+    assert not background.is_busy

@@ -1,6 +1,7 @@
 """Runs every measurement, prints the table and writes ``build/bench.json``.
 
-``python -m benchmarks gateway_echo`` runs that module's only. The exit status is 1 when a figure is over its budget.
+``python -m benchmarks gateway_echo`` runs that module's only. The exit status is 1 when a figure is
+over its budget.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Twilio-shaped callers by the hundred: a 20 ms frame every 20 ms each, and when which of them came back.
+"""Twilio-shaped callers by the hundred: a 20 ms frame every 20 ms, and when it came back.
 
 Frames are numbered in the audio itself, so the same load can be put on anything that echoes.
 """
@@ -12,11 +12,16 @@ import os
 import socket
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 FRAME_BYTES = 160
 DIGITS = 6  # of a frame's number; two base64 groups
 SLOTS = 10  # callers begin spread over the 20 ms
 SLOT_S = 0.002
+_MEDIA = (
+    b'{"event":"media","sequenceNumber":"%d","streamSid":"%s","media":{"track":"inbound",'
+    b'"chunk":"%d","timestamp":"%d","payload":"%s%s'
+)
 _MARKER = b'"payload":'
 _MARK_EVENT = b'"mark"'
 
@@ -52,7 +57,7 @@ def masked_text(payload: bytes) -> bytes:
 
 
 class EchoCaller(asyncio.Protocol):
-    """One caller on a connected socket; does the WebSocket handshake itself unless it is done already."""
+    """One caller on a connected socket, speaking WebSocket by hand."""
 
     def __init__(self, number: int, result: Result, path: str) -> None:
         self._result = result
@@ -63,6 +68,7 @@ class EchoCaller(asyncio.Protocol):
         self._sent_at: list[float] = []
         self._transport: asyncio.Transport | None = None
         self._stream = f"MZ{number:032d}"
+        self._name = self._stream.encode()
         self._tail = (
             base64.b64encode(bytes(range(0x80, 0x80 + FRAME_BYTES - DIGITS - 32)) + bytes(32))
             + b'"}}'
@@ -71,14 +77,19 @@ class EchoCaller(asyncio.Protocol):
     def request(self) -> bytes:
         """The upgrade."""
         key = base64.b64encode(os.urandom(16)).decode()
-        return (
-            f"GET {self._path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        ).encode()
+        lines = (
+            f"GET {self._path} HTTP/1.1",
+            "Host: localhost",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Key: {key}",
+            "Sec-WebSocket-Version: 13",
+        )
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is there."""
-        self._transport = transport  # type: ignore[assignment] - uvloop's are no subclasses of asyncio's
+        self._transport = cast("asyncio.Transport", transport)
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -89,9 +100,13 @@ class EchoCaller(asyncio.Protocol):
     def start(self) -> None:
         """Send ``connected`` and ``start``."""
         details = {
-            "accountSid": "AC1", "streamSid": self._stream, "callSid": "CA" + self._stream[2:], "tracks": ["inbound"],
-            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1}, "customParameters": {},
-        }  # fmt: skip
+            "accountSid": "AC1",
+            "streamSid": self._stream,
+            "callSid": "CA" + self._stream[2:],
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {},
+        }
         start = {
             "event": "start",
             "sequenceNumber": "1",
@@ -107,11 +122,7 @@ class EchoCaller(asyncio.Protocol):
         """Send the next frame."""
         number = len(self._sent_at)
         audio = base64.b64encode(b"%06d" % number)
-        message = (
-            b'{"event":"media","sequenceNumber":"%d","streamSid":"%s","media":{"track":"inbound","chunk":"%d",'
-            b'"timestamp":"%d","payload":"%s%s' % (number + 2, self._stream.encode(), number + 1, number * 20, audio,
-                                                    self._tail)
-        )  # fmt: skip
+        message = _MEDIA % (number + 2, self._name, number + 1, number * 20, audio, self._tail)
         self._sent_at.append(time.perf_counter())
         self._transport.write(masked_text(message))
         self._result.sent += 1

@@ -1,4 +1,4 @@
-"""A worker that sends audio back, for all calls of a measurement: the channel's own framing and nothing else.
+"""A worker that sends audio back, for all calls of a measurement.
 
 ``python -m benchmarks._echo_worker ADDRESS``
 """

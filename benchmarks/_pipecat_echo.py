@@ -1,6 +1,7 @@
-"""The peer: Pipecat's own FastAPI transport with its Twilio serializer, echoing. ``python -m benchmarks._pipecat_echo PORT``
+"""The peer: Pipecat's own FastAPI transport with its Twilio serializer, echoing.
 
-``LEAN=1`` turns RTVI and turn tracking off, which are on by default.
+``python -m benchmarks._pipecat_echo PORT``; ``LEAN=1`` turns RTVI and turn
+tracking off, which are on by default.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ async def serve(websocket: WebSocket) -> None:
     )
 
     @transport.event_handler("on_client_disconnected")
-    async def end(transport: object, client: object) -> None:  # noqa: ARG001 - Pipecat's signature
+    async def end(transport: object, client: object) -> None:
         await worker.cancel()
 
     runner = WorkerRunner(handle_sigint=False)

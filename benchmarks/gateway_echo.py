@@ -1,7 +1,8 @@
-"""What a call costs the gateway, and how much later audio arrives through it, beside Pipecat's own transport.
+"""What a call costs the gateway, and how late audio comes through it, beside Pipecat's own.
 
-The same callers, the same two cores, one after the other. Processor time is the measured process's own (``/proc``), as
-milliseconds per second of call; the echoing worker is another process in ours, as in production.
+The same callers, the same two cores, one after the other. Processor time is the measured process's
+own (``/proc``), as milliseconds per second of call; the echoing worker is another process in ours,
+as in production.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ async def _load(callers: list[EchoCaller], pid: int, measured: Measured) -> None
     measured.calls = len(callers)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + LAST_ECHO_S
-    while measured.result.lost > 0 and loop.time() < deadline_s:
+    # What is still on the way has no event to wait for.
+    while measured.result.lost > 0 and loop.time() < deadline_s:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     for caller in callers:
         caller.stop()
@@ -152,13 +154,15 @@ async def _ours(calls: int, *, is_full: bool) -> Measured:
         address = str(settings.run_dir / "echo.sock")
         environment = {**os.environ, "TRUNKLINE_HOME": str(home), "TRUNKLINE_LOG_LEVEL": "WARNING"}
         options = [] if is_full else ["--no-vad"]
-        worker = subprocess.Popen([sys.executable, "-m", "benchmarks._echo_worker", address])
+        worker = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            [sys.executable, "-m", "benchmarks._echo_worker", address]
+        )
         stack.callback(_end, worker)
         pool = await asyncio.get_running_loop().create_unix_server(
             lambda: _Pool(address), str(settings.pool_socket)
         )
         stack.callback(pool.close)
-        gateway = subprocess.Popen(
+        gateway = subprocess.Popen(  # noqa: ASYNC220 - returns at once
             [sys.executable, "-m", "trunkline.gateway", *options], env=environment
         )
         stack.callback(_end, gateway)
@@ -182,7 +186,7 @@ async def _pipecat(calls: int, *, is_lean: bool) -> Measured:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environment = {**os.environ, "LEAN": "1" if is_lean else ""}
-    server = subprocess.Popen(
+    server = subprocess.Popen(  # noqa: ASYNC220 - returns at once
         [sys.executable, "-W", "ignore", "-m", "benchmarks._pipecat_echo", str(port)],
         env=environment,
     )

@@ -39,6 +39,7 @@ RULES = [
 
 
 async def run_bot(transport: BaseTransport, handle_sigint: bool) -> None:
+    """Talk until one of the two hangs up."""
     stt = OfflineSTTService(
         phrases=["what are your opening hours", "goodbye"], audio_passthrough=True
     )
@@ -91,6 +92,7 @@ async def run_bot(transport: BaseTransport, handle_sigint: bool) -> None:
 
 
 async def bot(runner_args: RunnerArguments) -> None:
+    """Answer a call; every Pipecat host looks for this function."""
     transport = await create_transport(runner_args, transport_params)
     logger.info("call connected")
     await run_bot(transport, runner_args.handle_sigint)

@@ -74,7 +74,11 @@ class Settings(BaseSettings):
     drain_timeout_s: float | None = Field(default=None, ge=0)
     """How long a drain waits for live calls; None: until the last one has ended."""
 
-    log_level: str = Field(default="INFO", validation_alias="TRUNKLINE_LOG_LEVEL")
+    log_level: str = Field(
+        default="INFO",
+        pattern="(?i)^(debug|info|warning|error)$",
+        validation_alias="TRUNKLINE_LOG_LEVEL",
+    )
     log_format: str = Field(
         default="auto", pattern="^(auto|json|text)$", validation_alias="TRUNKLINE_LOG_FORMAT"
     )

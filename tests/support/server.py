@@ -65,18 +65,37 @@ class TrunklineServer:
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    async def only_call(self) -> dict[str, object]:
-        """The record of the one call that was made."""
-        calls = (await self.api.get("/api/calls")).json()["calls"]
+    async def calls(self, agent: str) -> list[dict[str, object]]:
+        """Records of an agent's calls, newest first."""
+        answer = await self.api.get("/api/calls", params={"agent_name": agent})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["calls"]
+
+    async def only_call(self, agent: str) -> dict[str, object]:
+        """The record of the one call that the agent had."""
+        calls = await self.calls(agent)
         assert len(calls) == 1, calls
         return calls[0]
 
-    async def closed_call(self, *, within_s: float = 20.0) -> dict[str, object]:
-        """The one call's record, once it is closed and its stream's figures are in."""
+    async def slots_in_use(self) -> int:
+        """Calls that hold a slot at the carrier."""
+        answer = await self.api.get("/metrics")
+        lines = answer.text.splitlines()
+        prefix = 'trunkline_slots_in_use{scope="carrier:twilio"}'
+        return sum(int(float(line.split()[-1])) for line in lines if line.startswith(prefix))
+
+    async def all_slots_are_free(self, *, within_s: float = 20.0) -> None:
+        """Wait until no call holds a slot."""
+        async with asyncio.timeout(within_s):
+            while await self.slots_in_use():
+                await asyncio.sleep(0.05)
+
+    async def closed_call(self, agent: str, *, within_s: float = 20.0) -> dict[str, object]:
+        """The agent's one call, once its record is closed and its stream's figures are in."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + within_s
         while True:
-            call = await self.only_call()
+            call = await self.only_call(agent)
             if call["ended_at"] is not None and (call["stats"] or not call["stream_started_at"]):
                 return call
             assert loop.time() < deadline_s, f"the call is not closed: {call}"

@@ -62,11 +62,14 @@ from trunkline.dispatch.messages import (
     TranscriptLine,
 )
 from trunkline.dispatch.session import LoadedAgent, WorkerSession
-from trunkline.errors import WorkerFailed
+from trunkline.errors import ChannelError, WorkerFailed
 
 __all__ = ["PipelineAgent", "load_pipeline_agent"]
 
 log = structlog.get_logger(__name__)
+
+START_TIMEOUT_S = 5.0
+"""Services connect within this, or the bot fails: the caller hears silence (Pipecat waits 20 s)."""
 
 
 def load_pipeline_agent(agent: AgentSpec) -> LoadedAgent:
@@ -76,7 +79,7 @@ def load_pipeline_agent(agent: AgentSpec) -> LoadedAgent:
         ConfigError: a setting is wrong, or a service, package or key is missing.
     """
     settings = validate_pipeline(agent.pipeline or {})
-    build_services(settings, os.environ)
+    build_services(settings, os.environ, prompt=settings.prompt)
     _load_functions(settings)
     return PipelineAgent(settings)
 
@@ -101,24 +104,30 @@ class PipelineAgent:
             ConfigError: a service cannot be built any more.
             WorkerFailed: a service failed for good: without it the caller would hear silence.
         """
-        services = build_services(self._settings, os.environ)
-        await _Conversation(self._settings, services, session).run()
+        variables = call_variables(session.call)
+        prompt = fill(self._settings.prompt, variables)
+        services = build_services(self._settings, os.environ, prompt=prompt)
+        await _Conversation(self._settings, services, session, prompt).run()
 
 
 class _Conversation:
     """One call of a pipeline agent."""
 
     def __init__(
-        self, settings: PipelineSettings, services: Services, session: WorkerSession
+        self,
+        settings: PipelineSettings,
+        services: Services,
+        session: WorkerSession,
+        prompt: str,
     ) -> None:
         self._settings = settings
         self._session = session
-        self._variables = call_variables(session.call)
         self._faults = FaultCounter()
+        self._has_started = False
         self._ended_by_bot = False
         self._over = asyncio.Event()
         self._over_reason = ""
-        self._context = self._make_context()
+        self._context = self._make_context(None if services.has_prompt else prompt)
         self._input = ChannelInput(
             received_format=session.call.received_format, frame_ms=settings.audio_frame_ms
         )
@@ -140,7 +149,8 @@ class _Conversation:
         if self._ended_by_bot:
             self._session.send(EndCall())
         elif not self._over.is_set():
-            raise WorkerFailed("the pipeline ended by itself")
+            started = "ended by itself" if self._has_started else "did not start"
+            raise WorkerFailed(f"the pipeline {started}")
 
     async def _stop_when_over(self) -> None:
         await self._over.wait()
@@ -148,11 +158,10 @@ class _Conversation:
 
     # building
 
-    def _make_context(self) -> LLMContext:
-        prompt: LLMContextMessage = {
-            "role": "system",
-            "content": fill(self._settings.prompt, self._variables),
-        }
+    def _make_context(self, prompt: str | None) -> LLMContext:
+        first: list[LLMContextMessage] = []
+        if prompt is not None:
+            first.append({"role": "system", "content": prompt})
         history = cast(list[LLMContextMessage], self._session.call.history)
         end_call = FunctionSchema(
             name="end_call",
@@ -165,7 +174,7 @@ class _Conversation:
             handler=self._end_call,
         )
         tools = ToolsSchema(standard_tools=[end_call, *_load_functions(self._settings)])
-        return LLMContext(messages=[prompt, *history], tools=tools)
+        return LLMContext(messages=[*first, *history], tools=tools)
 
     def _make_worker(self, services: Services) -> PipelineWorker:
         turns = self._settings.turns
@@ -206,6 +215,8 @@ class _Conversation:
             enable_rtvi=False,
             enable_turn_tracking=False,
             idle_timeout_secs=None,
+            setup_timeout_secs=START_TIMEOUT_S,
+            start_timeout_secs=START_TIMEOUT_S,
             processor_unusable_policy=ProcessorUnusablePolicy.CANCEL,
         )
         worker.add_event_handler("on_pipeline_started", self._pipeline_started)
@@ -229,6 +240,7 @@ class _Conversation:
     # from the pipeline
 
     async def _pipeline_started(self, worker: PipelineWorker, _frame: object) -> None:
+        self._has_started = True
         self._session.send(BotStarted())
         history = self._session.call.history
         if history:
@@ -237,7 +249,10 @@ class _Conversation:
             if history[-1].get("role") == "user":
                 await worker.queue_frame(LLMRunFrame())
         elif self._settings.greeting:
-            await worker.queue_frame(TTSSpeakFrame(fill(self._settings.greeting, self._variables)))
+            await worker.queue_frame(TTSSpeakFrame(self._greeting(self._settings.greeting)))
+
+    def _greeting(self, template: str) -> str:
+        return fill(template, call_variables(self._session.call))
 
     async def _pipeline_error(self, worker: PipelineWorker, error: ErrorFrame) -> None:
         log.warning("service error", category=str(error.category), processor=str(error.processor))
@@ -291,7 +306,11 @@ class _Conversation:
         """Keep the conversation at the gateway, without the prompt: a replacement has its own."""
         messages = [
             dict(cast(Mapping[str, object], message))
-            for message in self._context.messages[1:]
-            if isinstance(message, dict)
+            for message in self._context.messages
+            if isinstance(message, dict) and message.get("role") != "system"
         ]
-        self._session.send(Checkpoint(messages=messages))
+        try:
+            self._session.send(Checkpoint(messages=messages))
+        except ChannelError:
+            # Longer than a message may be. A replacement goes on from the last one that was kept.
+            log.warning("conversation is too long to be kept", messages=len(messages))

@@ -74,8 +74,8 @@ KEY_VARIABLES: dict[str, dict[str, str]] = {
     "xtts": {},
 }
 """Package under ``pipecat.services`` → constructor parameter → environment variable. Other packages
-that take an ``api_key`` get it from ``<PACKAGE>_API_KEY``; ``api_key_env`` in the row names another
-variable."""
+that take an ``api_key`` get it from ``<PACKAGE>_API_KEY``; the row may name another
+(``api_key_env``)."""
 
 _CLASS_PATH = re.compile(r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
 

@@ -21,8 +21,7 @@ class Remedy(StrEnum):
     RETRY = "retry"
     """The answer to the caller is missing: ask the LLM again."""
     FAIL = "fail"
-    """It will not get better: end the bot, so that the gateway can give the call to another or end
-    it."""
+    """It will not get better: end the bot, so that the gateway hears of it."""
 
 
 class FaultCounter:
@@ -31,8 +30,7 @@ class FaultCounter:
     def __init__(self) -> None:
         self._faults = 0
         self.failure: str | None = None
-        """Set with ``Remedy.FAIL``: which service failed, and the kind of error; nothing that a
-        service wrote."""
+        """Set with ``Remedy.FAIL``: which service failed and how, in our own words."""
 
     def succeeded(self) -> None:
         """The bot has spoken."""
@@ -45,6 +43,7 @@ class FaultCounter:
         unusable = processor is not None and not processor.is_usable
         if error.fatal or unusable or self._faults >= MAX_FAULTS:
             name = "the pipeline" if processor is None else type(processor).__name__
-            self.failure = self.failure or f"{name} failed: {error.category or 'unknown'}"
+            kind = "unknown" if error.category is None else error.category.value
+            self.failure = self.failure or f"{name} failed: {kind}"
             return Remedy.FAIL
         return Remedy.RETRY if isinstance(processor, LLMService) else Remedy.IGNORE

@@ -18,8 +18,7 @@ __all__ = ["Cut", "Gate", "SpeechLedger", "Turn"]
 _MS_PER_CHARACTER = 65
 """Length of speech by its text, where the audio does not tell: about 15 characters a second."""
 _SHORTEST_MS_PER_CHARACTER = 20
-"""Nobody speaks faster. Below this, a sentence's text came before its audio, and its end is
-estimated."""
+"""Nobody speaks faster: the text came before its audio, and its end has to be estimated."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -84,8 +84,7 @@ class PipelineSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1, max_length=100_000)
-    """System prompt. ``{{from_number}}``, ``{{to_number}}`` and the keys of the call's body are
-    filled in."""
+    """System prompt; ``{{from_number}}``, ``{{to_number}}`` and keys of the body are filled in."""
     greeting: str | None = Field(None, max_length=5_000)
     """Spoken when the call starts, with the same variables; None: the bot waits for the caller."""
     stt: ServiceSettings
@@ -97,8 +96,7 @@ class PipelineSettings(BaseModel):
     turns: TurnSettings = Field(default_factory=lambda: TurnSettings.model_validate({}))
     dtmf: DtmfSettings = Field(default_factory=lambda: DtmfSettings.model_validate({}))
     audio_frame_ms: int = Field(40, ge=20, le=100, multiple_of=20)
-    """Caller audio is handed to the pipeline in pieces of this length; 20 costs half as much CPU
-    again."""
+    """Length of the pieces of caller audio in the pipeline; 20 takes half as much CPU again."""
 
     def services(self) -> dict[Stage, ServiceSettings]:
         """The three services by stage."""

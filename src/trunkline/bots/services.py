@@ -44,19 +44,39 @@ class Services:
     stt: FrameProcessor
     llm: FrameProcessor
     tts: FrameProcessor
+    has_prompt: bool
+    """The LLM service was given the prompt; otherwise it belongs in the conversation."""
 
 
-def build_services(settings: PipelineSettings, environment: Mapping[str, str]) -> Services:
+def build_services(
+    settings: PipelineSettings, environment: Mapping[str, str], *, prompt: str
+) -> Services:
     """One instance of each service.
 
     Raises:
         ConfigError: see ``build_service``.
     """
-    built = {
-        stage: build_service(stage, service, environment)
-        for stage, service in settings.services().items()
-    }
-    return Services(stt=built[Stage.STT], llm=built[Stage.LLM], tts=built[Stage.TTS])
+    has_prompt = _takes_prompt(settings.llm)
+    if has_prompt:
+        # A system message in the conversation is deprecated where the service has a place for it.
+        llm = settings.llm.model_copy(update={"system_instruction": prompt})
+    else:
+        llm = settings.llm
+    return Services(
+        stt=build_service(Stage.STT, settings.stt, environment),
+        llm=build_service(Stage.LLM, llm, environment),
+        tts=build_service(Stage.TTS, settings.tts, environment),
+        has_prompt=has_prompt,
+    )
+
+
+def _takes_prompt(service: ServiceSettings) -> bool:
+    path = class_path(Stage.LLM, service.service)
+    cls = import_named(path, field="pipeline.llm.service", install=package_extra(path))
+    if not inspect.isclass(cls):
+        return False
+    settings_class = cast("object", getattr(cls, "Settings", None))
+    return "settings" in _parameters(cls) and "system_instruction" in _field_names(settings_class)
 
 
 def build_service(

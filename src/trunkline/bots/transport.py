@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 from pipecat.audio.dtmf.types import KeypadEntry
@@ -64,9 +65,9 @@ __all__ = ["ChannelInput", "ChannelOutput"]
 log = structlog.get_logger(__name__)
 
 SPEECH_START_S = 0.2
-"""The gateway's detector decides that speech has started, and stopped, after so much of it
-(Pipecat's VADParams)."""
+"""Speech that the gateway's detector hears before it decides that it has started."""
 SPEECH_STOP_S = 0.2
+"""Silence that it hears before it decides that speech has stopped; Pipecat's own default too."""
 
 MAX_WAITING_MS = 10_000
 """Caller audio that the pipeline has not taken; then the oldest is dropped: a bot that is 10 s
@@ -188,6 +189,17 @@ class ChannelInput(FrameProcessor):
                 log.debug("message for the pipeline ignored", kind=type(message).__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _PendingCut:
+    """An interrupted turn of which the gateway has yet to say how much was heard."""
+
+    cut: Cut
+    index: int
+    """Where its message stands in the conversation."""
+    deadline_s: float
+    """Time of the event loop at which the gateway is no longer waited for."""
+
+
 class ChannelOutput(FrameProcessor):
     """The bot's side: audio to the gateway; all else onwards once what came before was heard.
 
@@ -208,7 +220,7 @@ class ChannelOutput(FrameProcessor):
         self._writer = SpeechWriter(session, self._ledger)
         self._announced: list[str] = []
         self._held: deque[tuple[Gate, Frame]] = deque()
-        self._cuts: deque[tuple[Cut, int]] = deque()
+        self._cuts: deque[_PendingCut] = deque()
         self._wake = asyncio.Event()
         self._moved = asyncio.Event()
         self._releaser: asyncio.Task[None] | None = None
@@ -224,7 +236,7 @@ class ChannelOutput(FrameProcessor):
         """The gateway's report of what the caller has heard."""
         self._ledger.played(report)
         if report.cleared and self._cuts:
-            self._cuts[0][0].settle(report.utterance)
+            self._cuts[0].cut.settle(report.utterance)
         elif report.played_ms > 0:
             self._audible = True
         self._wake.set()
@@ -266,6 +278,7 @@ class ChannelOutput(FrameProcessor):
         if self._releaser is not None:
             releaser, self._releaser = self._releaser, None
             await self.cancel_task(releaser)
+        self._moved.set()
 
     async def _speak(self, frame: OutputAudioRawFrame) -> None:
         context_id = frame.context_id if isinstance(frame, TTSAudioRawFrame) else None
@@ -366,20 +379,20 @@ class ChannelOutput(FrameProcessor):
             self._moved.set()
 
     async def _next_report(self) -> None:
-        timeout_s = (
-            CLEAR_TIMEOUT_S
-            if self._cuts
-            else STALL_TIMEOUT_S
-            if self._ledger.awaits_report
-            else None
-        )
+        """Wait for a report or a frame; a gateway that owes a report is waited for only so long."""
+        loop = asyncio.get_running_loop()
+        deadline_s: float | None = None
+        if self._cuts:
+            deadline_s = self._cuts[0].deadline_s
+        elif self._ledger.awaits_report:
+            deadline_s = loop.time() + STALL_TIMEOUT_S
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout_at(deadline_s):
                 await self._wake.wait()
         except TimeoutError:
             log.warning("the gateway does not say what was played", ahead_ms=self._ledger.ahead_ms)
             if self._cuts:
-                self._cuts[0][0].settle()
+                self._cuts[0].cut.settle()
             else:
                 self._ledger.settle()
         self._wake.clear()
@@ -401,16 +414,21 @@ class ChannelOutput(FrameProcessor):
 
     def _cut(self) -> None:
         """End the turn: its place in the conversation is known now, how much was heard is not."""
-        self._cuts.append((self._ledger.cut(), len(self._context.messages)))
+        deadline_s = asyncio.get_running_loop().time() + CLEAR_TIMEOUT_S
+        index = len(self._context.messages)
+        self._cuts.append(_PendingCut(self._ledger.cut(), index, deadline_s))
 
     def _report_cuts(self) -> list[tuple[Turn, int]]:
-        """Report interrupted turns once it is known how much of them was heard."""
+        """Report interrupted turns once it is known how much of them was heard.
+
+        At a cancel, when nobody will say any more, what was reported last is what was heard.
+        """
         reported: list[tuple[Turn, int]] = []
-        while self._cuts and (self._cuts[0][0].is_settled or self._releaser is None):
-            cut, index = self._cuts.popleft()
-            turn = cut.turn()
+        while self._cuts and (self._cuts[0].cut.is_settled or self._releaser is None):
+            pending = self._cuts.popleft()
+            turn = pending.cut.turn()
             if turn is not None:
-                reported.append((turn, index))
+                reported.append((turn, pending.index))
                 self._on_turn(turn)
         return reported
 

@@ -39,6 +39,7 @@ __all__ = [
     "connect_document",
     "enabled_agent",
     "slots_of",
+    "stream_connect",
     "take_slots",
 ]
 
@@ -96,8 +97,8 @@ def text_parameters(body: object) -> dict[str, str]:
     return found
 
 
-def connect_document(context: Context, carrier: Carrier, call: CallRecord) -> Document:
-    """Markup that connects the call to its media stream; the same for the same call."""
+def stream_connect(context: Context, carrier: Carrier, call: CallRecord) -> StreamConnect:
+    """Where the call's media goes, and what travels with it; the same for the same call."""
     inbound = call.direction is Direction.INBOUND
     token = context.tokens.mint(
         carrier=carrier.name,
@@ -115,16 +116,17 @@ def connect_document(context: Context, carrier: Carrier, call: CallRecord) -> Do
     }
     if inbound and call.carrier_call_id:
         parameters[f"{carrier.name}_call_sid"] = call.carrier_call_id
-    return markup.connect(
-        StreamConnect(
-            stream_url=context.urls.stream(carrier.name, call.agent_name, token),
-            parameters={
-                name: value for name, value in parameters.items() if markup.fits(name, value)
-            },
-            continue_url=context.urls.continuation(carrier.name, call.id),
-            stream_status_url=context.urls.events(carrier.name, call.id),
-        )
+    return StreamConnect(
+        stream_url=context.urls.stream(carrier.name, call.agent_name, token),
+        parameters={name: value for name, value in parameters.items() if markup.fits(name, value)},
+        continue_url=context.urls.continuation(carrier.name, call.id),
+        stream_status_url=context.urls.events(carrier.name, call.id),
     )
+
+
+def connect_document(context: Context, carrier: Carrier, call: CallRecord) -> Document:
+    """Markup that connects the call to its media stream; the same for the same call."""
+    return carrier.require_markup().connect(stream_connect(context, carrier, call))
 
 
 async def admit_inbound(

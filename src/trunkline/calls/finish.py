@@ -8,6 +8,7 @@ the end closes the record; the others only add what they know.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -161,8 +162,8 @@ async def finish_call(
     current = await context.store.fetch_call(call.id) or call
     if leg_is_down and current.hangup_pending:
         current = await context.store.change_call(call.id, {"hangup_pending": False}) or current
-    elif current.hangup_pending:
-        await hang_up_leg(context, current)
+    elif current.hangup_pending and await hang_up_leg(context, current):
+        current = replace(current, hangup_pending=False)
     return current
 
 

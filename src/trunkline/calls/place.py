@@ -7,12 +7,12 @@ it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from trunkline import carriers
-from trunkline.calls.admit import RESERVE_TIMEOUT_S, connect_document, enabled_agent, take_slots
+from trunkline.calls.admit import RESERVE_TIMEOUT_S, connect_document, enabled_agent, stream_connect, take_slots
 from trunkline.calls.change import change_from
 from trunkline.calls.finish import finish_call, hang_up_leg
 from trunkline.calls.ports import Context
@@ -158,6 +158,7 @@ async def _dial(
         call_id=call.id,
         to_number=call.to_number,
         from_number=call.from_number,
+        stream=stream_connect(context, carrier, call),
         answer=connect_document(context, carrier, call),
         answer_url=context.urls.answer(carrier.name, call.id),
         status_url=context.urls.events(carrier.name, call.id),
@@ -204,8 +205,8 @@ async def _record_dial(context: Context, call: CallRecord, placed: PlacedCall) -
 
     current = await change_from(context.store, call, changes, dialed) or call
     context.hub.notify(call.id)
-    if current.hangup_pending:
-        await hang_up_leg(context, current)
+    if current.hangup_pending and await hang_up_leg(context, current):
+        current = replace(current, hangup_pending=False)
     return current
 
 

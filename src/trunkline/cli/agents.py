@@ -24,9 +24,12 @@ _ROOT = "/api/agents"
 _AsJson = Annotated[bool, JsonOption]
 _Name = Annotated[str, typer.Argument(help="The agent's name.")]
 _File = Annotated[
-    str | None, typer.Option("--file", help="Definition as JSON, as the API takes it; - reads standard input.")
+    str | None,
+    typer.Option("--file", help="Definition as JSON, as the API takes it; - reads standard input."),
 ]
-_Module = Annotated[str | None, typer.Option("--module", help="Pipecat bot: path/to/bot.py[:function].")]
+_Module = Annotated[
+    str | None, typer.Option("--module", help="Pipecat bot: path/to/bot.py[:function].")
+]
 _Prompt = Annotated[str | None, typer.Option("--prompt", help="System prompt of a pipeline agent.")]
 _Greeting = Annotated[str | None, typer.Option("--greeting", help="What it says first.")]
 _Stt = Annotated[str | None, typer.Option("--stt", help="Speech recognition, such as deepgram.")]
@@ -54,7 +57,13 @@ def list_agents(as_json: _AsJson = False) -> None:
     show_table(
         ("name", "kind", "enabled", "module", "revision"),
         [
-            (row.get("name"), row.get("kind"), row.get("enabled"), row.get("module"), row.get("revision"))
+            (
+                row.get("name"),
+                row.get("kind"),
+                row.get("enabled"),
+                row.get("module"),
+                row.get("revision"),
+            )
             for row in rows
         ],
     )
@@ -84,7 +93,9 @@ def create(
         file=file, module=module, prompt=prompt, greeting=greeting, stt=stt, llm=llm, tts=tts
     )
     if not body:
-        raise ConfigError("say what the agent is: --file, --module, or --prompt with --stt, --llm, --tts")
+        raise ConfigError(
+            "say what the agent is: --file, --module, or --prompt with --stt, --llm, --tts"
+        )
     with _server() as server:
         _show(server.send("POST", _ROOT, {**body, "name": name}), as_json=as_json)
 
@@ -157,7 +168,9 @@ def definition(
         stage: {"service": service} for stage, service in services.items() if service is not None
     }
     pipeline |= {
-        field: text for field, text in (("prompt", prompt), ("greeting", greeting)) if text is not None
+        field: text
+        for field, text in (("prompt", prompt), ("greeting", greeting))
+        if text is not None
     }
     if sum((file is not None, module is not None, bool(pipeline))) > 1:
         raise ConfigError("--file, --module and --prompt with its services are three ways: use one")

@@ -1,4 +1,4 @@
-"""Every command, put together; and the one place where an error becomes a line and an exit status."""
+"""Every command, put together; and where an error becomes a line and an exit status."""
 
 from __future__ import annotations
 

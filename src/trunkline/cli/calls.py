@@ -1,4 +1,4 @@
-"""``trunkline calls``: records, transcripts and recordings, and control of live calls, by the server's API."""
+"""``trunkline calls``: records and recordings, and control of live calls, by the server's API."""
 
 from __future__ import annotations
 
@@ -47,8 +47,19 @@ def list_calls(
     if as_json:
         show_json(page)
         return
-    columns = ("id", "created_at", "direction", "agent_name", "from_number", "state", "end_reason", "duration_s")
+    columns = (
+        "id",
+        "created_at",
+        "direction",
+        "agent_name",
+        "from_number",
+        "state",
+        "end_reason",
+        "duration_s",
+    )
     rows = [as_object(call) for call in as_list(page.get("calls"))]
+    for row in rows:
+        row["created_at"] = str(row.get("created_at") or "").partition(".")[0]
     show_table(columns, [[row.get(column) for column in columns] for row in rows])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -29,8 +30,8 @@ from trunkline.cli.demo_script import Check, conversation, front_desk, judge
 from trunkline.cli.demo_server import demo_environment, free_port, running_server
 from trunkline.cli.keys import make_key
 from trunkline.cli.output import JsonOption, plain, show_json
-from trunkline.cli.server import Json, ServerRefused, as_list, as_object
-from trunkline.errors import ConfigError
+from trunkline.cli.server import Json, ServerUnreachable, as_list, as_object, refusal_of
+from trunkline.errors import TrunklineError
 from trunkline.settings import Settings
 from trunkline.simulator.caller import BotSpoke, Caller, CallerEvent, prepare
 from trunkline.simulator.contract import CallReport, Ring, Setup, SimulatedCarrier
@@ -127,7 +128,9 @@ async def _demo(
         async with running_server(port=port, environment=environment, log=files.log) as url:
             api = await _new_api(files.home, url)
             async with api:
-                outcome = await _hold_call(carrier, carrier_name, api, Caller(steps, on_event=_teller(say)), say)
+                outcome = await _hold_call(
+                    carrier, carrier_name, api, Caller(steps, on_event=_teller(say)), say
+                )
                 await _save(api, files, outcome)
             _conclude(outcome, files, say, time.monotonic() - started_s)
             if as_json:
@@ -142,13 +145,13 @@ def _teller(say: Say) -> Callable[[CallerEvent], None]:
 
     def tell(event: CallerEvent) -> None:
         if isinstance(event, BotSpoke) and event.response_ms is not None:
-            say(f"{event.at_ms / 1000:7.2f} s  ......  the caller hears an answer after {event.response_ms} ms")
+            say(f"{'':19}the caller hears an answer after {event.response_ms} ms")
 
     return tell
 
 
 async def _new_api(home: Path, url: str) -> httpx.AsyncClient:
-    """Make the first API key, as ``trunkline keys create`` does, and return a client that uses it."""
+    """Make the first API key, as ``trunkline keys create`` does; return a client with it."""
     settings = Settings.model_validate({"trunkline_home": home, "database_url": None})
     _, key = await make_key(settings, "demo", Role.ADMIN)
     headers = {"Authorization": f"Bearer {key}"}
@@ -160,20 +163,22 @@ async def _hold_call(
 ) -> _Outcome:
     agent = front_desk()
     name = str(agent["name"])
-    _checked(await api.post("/api/agents", json=agent))
-    webhook_url = PublicUrls(str(api.base_url).rstrip("/"), is_configured=True).inbound(carrier_name, name)
+    await _ask(api, "POST", "/api/agents", agent)
+    webhook_url = PublicUrls(str(api.base_url).rstrip("/"), is_configured=True).inbound(
+        carrier_name, name
+    )
     say(f"ringing {webhook_url}\n")
     async with asyncio.TaskGroup() as tasks:
         showing = tasks.create_task(_show_transcript(api, say))
         try:
             report = await carrier.ring(Ring(webhook_url=webhook_url, caller=caller))
-            call = await _finished_call(api, report.carrier_call_id)
+            await asyncio.wait({showing}, timeout=_RECORD_WITHIN_S)
         finally:
             showing.cancel()
-    if call is None:
-        call, turns = {}, []
-    else:
-        found = _checked(await api.get(f"/api/calls/{call['id']}/transcript"))
+    call = await _finished_call(api, report.carrier_call_id) or {}
+    turns: list[Json] = []
+    if call:
+        found = await _ask(api, "GET", f"/api/calls/{call['id']}/transcript")
         turns = as_list(as_object(found).get("turns"))
     return _Outcome(call=call, turns=turns, report=report, checks=judge(call, turns, report))
 
@@ -183,7 +188,7 @@ async def _finished_call(api: httpx.AsyncClient, carrier_call_id: str) -> dict[s
     call: dict[str, Json] | None = None
     deadline_s = time.monotonic() + _RECORD_WITHIN_S
     while time.monotonic() < deadline_s:
-        calls = [as_object(row) for row in as_list(as_object(_checked(await api.get("/api/calls"))).get("calls"))]
+        calls = await _calls(api)
         call = next((row for row in calls if row.get("carrier_call_id") == carrier_call_id), None)
         if call is not None and call.get("ended_at") and as_object(call.get("stats")):
             return call
@@ -192,24 +197,41 @@ async def _finished_call(api: httpx.AsyncClient, carrier_call_id: str) -> dict[s
 
 
 async def _show_transcript(api: httpx.AsyncClient, say: Say) -> None:
-    """Print each turn as the server tells of it."""
-    call_id = None
-    while call_id is None:
-        calls = as_list(as_object(_checked(await api.get("/api/calls"))).get("calls"))
-        call_id = as_object(calls[0]).get("id") if calls else None
+    """Print each turn as the server tells of it; the checks read the record, not this."""
+    try:
+        call_id = await _first_call_id(api)
+        async for kind, data in _events(api, f"/api/calls/{call_id}/events"):
+            line = _live_line(kind, data)
+            if line is not None:
+                say(line)
+    except (httpx.HTTPError, TrunklineError) as error:
+        say(f"(the live transcript was lost: {error})")
+
+
+async def _first_call_id(api: httpx.AsyncClient) -> Json:
+    """Wait until the server has taken the call; the ring ends the wait if it does not."""
+    while True:
+        calls = await _calls(api)
+        if calls:
+            return calls[0].get("id")
         await asyncio.sleep(0.05)
-    async for kind, data in _events(api, f"/api/calls/{call_id}/events"):
-        if kind == "turn":
-            say(transcript_line({"kind": "turn", **data}))
-        elif kind == "dtmf":
-            started = data.get("at_ms")
-            line: dict[str, Json] = {"kind": "dtmf", "speaker": "caller", "text": data.get("digit")}
-            say(transcript_line({**line, "started_ms": started}))
 
 
-async def _events(
-    api: httpx.AsyncClient, path: str
-) -> AsyncGenerator[tuple[str, dict[str, Json]]]:
+def _live_line(kind: str, data: dict[str, Json]) -> str | None:
+    """Return an event as a line; None for those that nobody said or pressed."""
+    match kind:
+        case "turn":
+            # The key as the agent's LLM is told of it; the key itself has its own event.
+            is_key = str(data.get("text")).startswith("[dtmf ")
+            return None if is_key else transcript_line({"kind": "turn", **data})
+        case "dtmf":
+            key: dict[str, Json] = {"kind": "dtmf", "speaker": "caller", "text": data.get("digit")}
+            return transcript_line({**key, "started_ms": data.get("at_ms")})
+        case _:
+            return None
+
+
+async def _events(api: httpx.AsyncClient, path: str) -> AsyncGenerator[tuple[str, dict[str, Json]]]:
     """Yield server-sent events until the server says goodbye."""
     kind = ""
     async with api.stream("GET", path) as response:
@@ -240,7 +262,10 @@ def _conclude(outcome: _Outcome, files: _Files, say: Say, took_s: float) -> None
     say(f"transcript  {files.transcript}")
     say(f"record      {files.call}")
     say(f"log         {files.log}")
-    say(f"\n{'the call went as it should' if outcome.ok else 'THE CALL DID NOT GO AS IT SHOULD'} ({took_s:.0f} s)")
+    say(
+        f"\n{'the call went well' if outcome.ok else 'THE CALL DID NOT GO AS IT SHOULD'}"
+        f" ({took_s:.0f} s)"
+    )
 
 
 def _result(outcome: _Outcome, files: _Files) -> dict[str, object]:
@@ -268,29 +293,35 @@ async def _stay(carrier_name: str, files: _Files, url: str, authorization: str, 
     say(f"\nThe server stays up at {url} until Ctrl-C. Try it:")
     say(f"  export TRUNKLINE_URL={url} TRUNKLINE_API_KEY={authorization.removeprefix('Bearer ')}")
     say("  trunkline calls list")
-    say(f"\nFor a real {carrier.display_name} number, press Ctrl-C and start it on a public address:")
+    say(f"\nFor a real {carrier.display_name} number, press Ctrl-C and start on a public address:")
     say(f"  {variables} TRUNKLINE_HOME={files.home} trunkline serve --tunnel cloudflared")
-    say(f"and make the number's voice URL https://ADDRESS/telephony/{carrier_name}/inbound/front-desk.")
-    await asyncio.Event().wait()
+    say(
+        f"and make the number's voice URL https://ADDRESS/telephony/{carrier_name}/inbound/front-desk."
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
 
 
-def _checked(response: httpx.Response) -> Json:
-    """Return an answer's JSON.
+async def _calls(api: httpx.AsyncClient) -> list[dict[str, Json]]:
+    """Return the newest calls on record."""
+    page = as_object(await _ask(api, "GET", "/api/calls"))
+    return [as_object(row) for row in as_list(page.get("calls"))]
+
+
+async def _ask(api: httpx.AsyncClient, method: str, path: str, body: Json = None) -> Json:
+    """Return the answer's JSON.
 
     Raises:
-        ServerRefused: it is an error.
-        ConfigError: it is no JSON.
+        ServerUnreachable: the server is gone.
+        ServerRefused: the answer is an error.
     """
     try:
-        body = cast("Json", response.json())
-    except ValueError:
-        raise ConfigError(f"{response.url} did not answer with JSON") from None
-    if response.is_success:
-        return body
-    error = as_object(as_object(body).get("error"))
-    raise ServerRefused(
-        response.status_code,
-        str(error.get("code")),
-        str(error.get("message")),
-        as_object(error.get("details")),
-    )
+        response = await api.request(method, path, json=body)
+    except httpx.HTTPError as error:
+        raise ServerUnreachable(str(api.base_url), type(error).__name__) from error
+    if not response.is_success:
+        raise refusal_of(response)
+    return cast("Json", response.json())

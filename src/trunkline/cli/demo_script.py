@@ -37,6 +37,10 @@ _SILENT_WITHIN_MS = 1500
 _TAIL_FRAMES = 5  # on the wire when the bot hung up: 100 ms that nobody waits for
 
 
+# What the gateway counts when audio did not get through, or not onto the disk.
+_LOSSES = ("dropped_bytes_in", "dropped_bytes_out", "gap_ms_in", "recording_gaps")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One thing that had to be so."""
@@ -111,7 +115,8 @@ def _recognised(rows: Sequence[Mapping[str, Json]]) -> Check:
     return Check(
         name="every turn was recognised",
         ok=spoken == list(SENTENCES),
-        found=f"{understood} of {len(SENTENCES)}" + ("" if spoken == list(SENTENCES) else f": {spoken}"),
+        found=f"{understood} of {len(SENTENCES)}"
+        + ("" if spoken == list(SENTENCES) else f": {spoken}"),
     )
 
 
@@ -131,7 +136,11 @@ def _interrupted(rows: Sequence[Mapping[str, Json]], report: CallReport) -> Chec
         and silent_after_ms is not None
         and silent_after_ms <= _SILENT_WITHIN_MS
     )
-    found = "the bot was not heard to stop" if silent_after_ms is None else f"silent after {silent_after_ms} ms"
+    found = (
+        "the bot was not heard to stop"
+        if silent_after_ms is None
+        else f"silent after {silent_after_ms} ms"
+    )
     return Check(name="the interruption stopped the bot", ok=ok, found=found)
 
 
@@ -141,7 +150,7 @@ def _complete_audio(stats: Mapping[str, Json], report: CallReport) -> Check:
     discarded = sum(stream.discarded_frames for stream in report.streams)
     came_frames = _number(stats.get("frames_in"))
     sent_bytes, came_bytes = _number(stats.get("bytes_out")), report.counts.received_bytes
-    dropped = sum(_number(stats.get(name)) for name in ("dropped_bytes_out", "gap_ms_in"))
+    dropped = sum(_number(stats.get(name)) for name in _LOSSES)
     ok = (
         0 <= sent_frames - came_frames <= _TAIL_FRAMES
         and discarded == 0
@@ -158,7 +167,9 @@ def _complete_audio(stats: Mapping[str, Json], report: CallReport) -> Check:
 
 def _by_the_rules(report: CallReport) -> Check:
     problems = [f"{each.code} {each.detail}" for each in report.violations] + list(report.missed)
-    return Check(name="the carrier has no complaint", ok=not problems, found="; ".join(problems) or "none")
+    return Check(
+        name="the carrier has no complaint", ok=not problems, found="; ".join(problems) or "none"
+    )
 
 
 def _normal(text: Json) -> str:

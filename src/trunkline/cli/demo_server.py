@@ -1,4 +1,4 @@
-"""The demo's server: ``trunkline serve`` as a child process, with a home and an environment of its own."""
+"""The demo's server: ``trunkline serve`` as a child, with its own home and environment."""
 
 from __future__ import annotations
 

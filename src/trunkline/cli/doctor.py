@@ -40,7 +40,8 @@ __all__ = [
 
 _PROBE_TIMEOUT_S = 5.0
 
-# Where tunnel programs tell what they are: ngrok's agent API, cloudflared's metrics server (its first default port).
+# Where tunnel programs tell their address: ngrok's agent API, cloudflared's metrics server
+# (at its first default port).
 _NGROK_API = "http://127.0.0.1:4040/api/tunnels"
 _CLOUDFLARED_API = "http://127.0.0.1:20241/quicktunnel"
 
@@ -96,13 +97,20 @@ def check_base_url(facts: Facts) -> Row:
     """Say whether ``PUBLIC_BASE_URL`` is an https address, and the tunnel's if there is one."""
     name, base = "PUBLIC_BASE_URL", facts.public_base_url
     if base is None:
-        advice = "set it to the https address that carriers reach (docs/public-url.md), or serve with --tunnel"
+        advice = "set it to your public https address (docs/public-url.md), or serve with --tunnel"
         return Row(name=name, ok=False, found="not set", advice=advice)
     if urlsplit(base).scheme != "https":
-        return Row(name=name, ok=False, found=base, advice="it must be https: carriers call nothing else")
+        return Row(
+            name=name, ok=False, found=base, advice="it must be https: carriers call nothing else"
+        )
     if facts.tunnel_url is not None and _host(facts.tunnel_url) != _host(base):
         advice = f"set it to {facts.tunnel_url} and start the server again, or serve with --tunnel"
-        return Row(name=name, ok=False, found=f"{base}, but the tunnel is {facts.tunnel_url}", advice=advice)
+        return Row(
+            name=name,
+            ok=False,
+            found=f"{base}, but the tunnel is {facts.tunnel_url}",
+            advice=advice,
+        )
     return Row(name=name, ok=True, found=base)
 
 
@@ -122,7 +130,8 @@ def check_credentials(facts: Facts) -> Row:
     """Say whether the carrier's credentials are there, and accepted."""
     name = f"{facts.provider} credentials"
     if facts.missing_credentials:
-        advice = f"set {', '.join(facts.missing_credentials)}, or store them: PUT /api/settings/telephony"
+        variables = ", ".join(facts.missing_credentials)
+        advice = f"set {variables}, or store them: PUT /api/settings/telephony"
         return Row(name=name, ok=False, found="incomplete", advice=advice)
     if "credentials" in facts.problems:
         advice = "copy them again from the carrier's console"
@@ -135,13 +144,17 @@ def check_number(facts: Facts) -> Row:
     name = "number's voice URL"
     wanted = facts.voice_url or "(see the server's banner)"
     if "number" in facts.problems:
-        return Row(name=name, ok=False, found=facts.problems["number"], advice="mend the row above first")
+        return Row(
+            name=name, ok=False, found=facts.problems["number"], advice="mend the row above first"
+        )
     if facts.phone_number is None:
         advice = "name it with --number, or set the carrier's phone number variable"
         return Row(name=name, ok=False, found="no number is known", advice=advice)
     if facts.number is None:
         advice = "check the number, and that it belongs to this account"
-        return Row(name=name, ok=False, found=f"the account has no {facts.phone_number}", advice=advice)
+        return Row(
+            name=name, ok=False, found=f"the account has no {facts.phone_number}", advice=advice
+        )
     found = facts.number.voice_url or "none"
     if facts.voice_url is None or (facts.number.voice_url or "").split("#")[0] != facts.voice_url:
         return Row(name=name, ok=False, found=found, advice=f"set it to {wanted} (POST)")
@@ -197,7 +210,9 @@ CHECKS: Sequence[Callable[[Facts], Row]] = (
 def doctor(
     agent: Annotated[str, typer.Option(help="The agent that shall answer.")],
     provider: Annotated[str | None, typer.Option(help="The carrier.")] = None,
-    number: Annotated[str | None, typer.Option(help="The phone number; the carrier's default one else.")] = None,
+    number: Annotated[
+        str | None, typer.Option(help="The phone number; the carrier's default one else.")
+    ] = None,
     as_json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Check everything between the phone and the bot. Exit status 1 when something is wrong."""
@@ -230,7 +245,9 @@ class _Finder:
         """Ask the server, the carrier, the tunnel and the environment."""
         with Server.of(self._settings) as server:
             health = self._try("server", lambda: server.get("/healthz"))
-            is_ready = health is not None and self._try("ready", lambda: server.get("/readyz")) is not None
+            is_ready = (
+                health is not None and self._try("ready", lambda: server.get("/readyz")) is not None
+            )
             provider = self._provider(server) if health is not None else {}
             agent = self._agent(server) if health is not None else None
         if health is None:
@@ -240,7 +257,10 @@ class _Finder:
         if voice_url is not None:
             base = voice_url.partition("/telephony/")[0]
             # What a server answers that has no public address yet.
-            if _host(base) in ("127.0.0.1", "localhost", "::1") and self._settings.public_base_url is None:
+            if (
+                _host(base) in ("127.0.0.1", "localhost", "::1")
+                and self._settings.public_base_url is None
+            ):
                 base = None
         missing, phone_number, found = asyncio.run(self._ask_carrier())
         return Facts(
@@ -278,7 +298,7 @@ class _Finder:
         return next((row for row in rows if row.get("name") == self._agent_name), None)
 
     def _voice_url(self, provider: Mapping[str, Json]) -> str | None:
-        """Return the server's voice URL for the agent; what the environment says if it is not to be asked."""
+        """Return the agent's voice URL as the server says, else as the environment does."""
         pattern = as_object(provider.get("console")).get("voice_url")
         if isinstance(pattern, str):
             return pattern.removesuffix("AGENT") + self._agent_name
@@ -289,18 +309,22 @@ class _Finder:
 
     def _reaches(self, base: str) -> bool:
         try:
-            response = httpx.get(f"{base}/healthz", timeout=_PROBE_TIMEOUT_S, follow_redirects=False)
+            response = httpx.get(
+                f"{base}/healthz", timeout=_PROBE_TIMEOUT_S, follow_redirects=False
+            )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._problems["public"] = type(error).__name__
             return False
         # A tunnel answers for a server that is down, with its own page.
-        if response.status_code != 200 or "application/json" not in response.headers.get("content-type", ""):
+        if response.status_code != 200 or "application/json" not in response.headers.get(
+            "content-type", ""
+        ):
             self._problems["public"] = f"HTTP {response.status_code}, and not from Trunkline"
             return False
         return True
 
     async def _ask_carrier(self) -> tuple[Sequence[str], str | None, CarrierNumber | None]:
-        """Return missing variables, the number asked about, and the number as the carrier has it."""
+        """Return missing variables, the number's name, and the number as the carrier has it."""
         try:
             account = account_from_environment(self._carrier)
         except ConfigError as error:
@@ -316,7 +340,10 @@ class _Finder:
             try:
                 await client.check_credentials()
             except TrunklineError as error:
-                self._problems |= {"credentials": str(error), "number": "unknown: the carrier did not answer"}
+                self._problems |= {
+                    "credentials": str(error),
+                    "number": "unknown: the carrier did not answer",
+                }
                 return (), number, None
             try:
                 return (), number, None if number is None else await client.fetch_number(number)

@@ -89,10 +89,14 @@ def list_keys(as_json: _AsJson = False) -> None:
 
 
 @app.command()
-def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]) -> None:
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")],
+) -> None:
     """Revoke a key, at once and for good."""
     if not asyncio.run(_revoke(load_settings(), key_id)):
-        raise InvalidRequest(f"there is no key {key_id} that is in force", field="id", code="unknown_key")
+        raise InvalidRequest(
+            f"there is no key {key_id} that is in force", field="id", code="unknown_key"
+        )
     typer.echo(f"{key_id} is revoked")
 
 

@@ -47,30 +47,47 @@ def call(
     agent: Annotated[str, typer.Option(help="The agent to ring.")],
     provider: Annotated[str | None, typer.Option(help="The carrier to play.")] = None,
     say: Annotated[list[str] | None, typer.Option(help="Say this; may be repeated.")] = None,
-    wav: Annotated[list[Path] | None, typer.Option(help="Play this WAV file; may be repeated.")] = None,
-    dtmf: Annotated[list[str] | None, typer.Option(help="Press these keys; may be repeated.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Write what the caller heard and said, stereo.")] = None,
+    wav: Annotated[
+        list[Path] | None, typer.Option(help="Play this WAV file; may be repeated.")
+    ] = None,
+    dtmf: Annotated[
+        list[str] | None, typer.Option(help="Press these keys; may be repeated.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Write what the caller heard and said, stereo.")
+    ] = None,
     url: Annotated[
-        str | None, typer.Option(help="The server's public address; PUBLIC_BASE_URL or TRUNKLINE_URL by default.")
+        str | None,
+        typer.Option(
+            help="The server's public address; PUBLIC_BASE_URL or TRUNKLINE_URL by default."
+        ),
     ] = None,
     via: Annotated[
-        str | None, typer.Option(help="Connect here, whatever the public address is: http://127.0.0.1:8000.")
+        str | None,
+        typer.Option(help="Connect here, whatever the public address is: http://127.0.0.1:8000."),
     ] = None,
     from_number: Annotated[str, typer.Option("--from", help="Caller's number.")] = "+14155550100",
-    to_number: Annotated[str, typer.Option("--to", "--number", help="Number that is called.")] = "+15005550006",
-    fault: Annotated[list[Fault] | None, typer.Option(help="Let this go wrong; may be repeated.")] = None,
-    fault_after_ms: Annotated[int, typer.Option(min=0, help="When, after the stream's start.")] = 1000,
+    to_number: Annotated[
+        str, typer.Option("--to", "--number", help="Number that is called.")
+    ] = "+15005550006",
+    fault: Annotated[
+        list[Fault] | None, typer.Option(help="Let this go wrong; may be repeated.")
+    ] = None,
+    fault_after_ms: Annotated[
+        int, typer.Option(min=0, help="When, after the stream's start.")
+    ] = 1000,
     rest_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Loopback port for the carrier's REST API; 0: any.")
+        int,
+        typer.Option(min=0, max=65535, help="Loopback port for the carrier's REST API; 0: any."),
     ] = 0,
     voice: Annotated[str, typer.Option(help="Caller's voice (espeak-ng).")] = _CALLER_VOICE,
     as_json: Annotated[bool, JsonOption] = False,
 ) -> None:
     """Ring an agent as the carrier would: sentences first, then files, then keys.
 
-    The caller waits for the bot's silence before each, and hangs up after the last answer. Needs the
-    carrier's credentials in the environment, to sign. Exit status 1 when the call failed, or the
-    server broke the carrier's rules.
+    The caller waits for the bot's silence before each, and hangs up after the last answer. Needs
+    the carrier's credentials in the environment, to sign. Exit status 1 when the call failed, or
+    the server broke the carrier's rules.
     """
     settings = load_settings()
     carrier = only_carrier(provider, settings)

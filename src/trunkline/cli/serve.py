@@ -25,7 +25,9 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on.")] = None,
     no_auth: Annotated[
         bool,
-        typer.Option("--no-auth", help="Open the API to this machine without a key. Loopback only."),
+        typer.Option(
+            "--no-auth", help="Open the API to this machine without a key. Loopback only."
+        ),
     ] = False,
     tunnel: Annotated[
         TunnelName | None, typer.Option(help="Start this tunnel and use its public address.")
@@ -95,7 +97,7 @@ def banner(settings: Settings, *, no_auth: bool) -> list[str]:
         lines += _carrier_lines(name, urls)
     if no_auth:
         lines.append(
-            "[bold red]--no-auth:[/bold red] whoever can run programs on this machine can use the API. "
+            "[bold red]--no-auth:[/bold red] whoever can run programs here can use the API. "
             "Requests through a tunnel or proxy still need a key."
         )
     return lines

@@ -11,7 +11,15 @@ import httpx
 from trunkline.errors import TrunklineError
 from trunkline.settings import Settings
 
-__all__ = ["Json", "Server", "ServerRefused", "ServerUnreachable", "as_list", "as_object"]
+__all__ = [
+    "Json",
+    "Server",
+    "ServerRefused",
+    "ServerUnreachable",
+    "as_list",
+    "as_object",
+    "refusal_of",
+]
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 
@@ -38,9 +46,7 @@ class ServerUnreachable(TrunklineError):
 class ServerRefused(TrunklineError):
     """The server answered with an error; ``code`` and ``details`` are its own."""
 
-    def __init__(
-        self, status: int, code: str, message: str, details: Mapping[str, object]
-    ) -> None:
+    def __init__(self, status: int, code: str, message: str, details: Mapping[str, object]) -> None:
         super().__init__(status, code, message)
         self.status = status
         self.code = code
@@ -119,7 +125,7 @@ class Server:
             raise ServerUnreachable(self.url, type(error).__name__) from error
         if response.is_success:
             return response
-        raise _refusal(response)
+        raise refusal_of(response)
 
 
 def as_object(value: Json) -> dict[str, Json]:
@@ -139,11 +145,15 @@ def _json(response: httpx.Response) -> Json:
         return cast("Json", response.json())
     except ValueError:
         raise ServerRefused(
-            response.status_code, "not_trunkline", "the answer is not JSON: no Trunkline server?", {}
+            response.status_code,
+            "not_trunkline",
+            "the answer is not JSON: no Trunkline server?",
+            {},
         ) from None
 
 
-def _refusal(response: httpx.Response) -> ServerRefused:
+def refusal_of(response: httpx.Response) -> ServerRefused:
+    """Return the error that an answer says, or its status where it says none."""
     try:
         error = as_object(as_object(cast("Json", response.json())).get("error"))
     except ValueError:

@@ -83,7 +83,7 @@ def find_address(name: TunnelName, line: str) -> str | None:
 
 @contextmanager
 def open_tunnel(name: TunnelName, port: int) -> Generator[str]:
-    """Run the tunnel to loopback port ``port`` and give its public address; leaving the context ends it.
+    """Run a tunnel to loopback port ``port`` while in the context; give its public address.
 
     Raises:
         ConfigError: the program is not installed, ended, or told no address within 30 s.
@@ -127,7 +127,9 @@ def _wait_for_address(name: TunnelName, process: subprocess.Popen[str]) -> str:
         except queue.Empty:
             break
         if line is None:
-            raise ConfigError(f"{name.value} ended: {' '.join(recent) or 'it said nothing'}", field="tunnel")
+            raise ConfigError(
+                f"{name.value} ended: {' '.join(recent) or 'it said nothing'}", field="tunnel"
+            )
         address = find_address(name, line)
         if address is not None:
             return address.rstrip("/")

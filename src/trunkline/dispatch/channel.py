@@ -14,6 +14,7 @@ costs one slice and one callback, and writes go straight to the transport.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -289,6 +290,17 @@ class BlockingChannel:
             if isinstance(message, Hello) and message.version != CHANNEL_VERSION:
                 raise ChannelError(f"peer speaks channel version {message.version}")
         return messages
+
+    def finish(self) -> None:
+        """Close once the peer has closed, so that our last messages are read.
+
+        A peer whose own write meets a closed socket may never read what we sent before. The
+        socket's timeout bounds the wait.
+        """
+        with self._socket, contextlib.suppress(OSError):  # gone already, or too slow
+            self._socket.shutdown(socket.SHUT_WR)
+            while self._socket.recv(65536):
+                continue
 
     def close(self) -> None:
         """Close the socket."""

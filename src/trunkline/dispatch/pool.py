@@ -167,8 +167,8 @@ class Pool:
         """Let everything idle end; calls go on by themselves."""
         for assignment in self._assignments.values():
             assignment.set_timer(None)
-        for agent in self._agents.values():
-            agent.close()
+        for agent in (*self._agents.values(), *self._leaving):
+            agent.disconnect()
         await self._host.close()
 
     def _agent(self, spec: AgentSpec) -> AgentPool:

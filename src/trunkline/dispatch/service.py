@@ -93,6 +93,13 @@ class Child:
             self.signal(signal.SIGKILL)
             await self.ended.wait()
 
+    def disown(self) -> None:
+        """Watch it no more; it goes on by itself."""
+        if self.status is None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._process.returncode = 0  # else subprocess warns that nobody waited for it
+
     def _reap(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)

@@ -61,19 +61,24 @@ class ThreadedTransport(asyncio.Transport):
         return self._closing
 
     def close(self) -> None:
-        """Close once the peer has taken what is queued."""
+        """Send what is queued, then say that no more comes; the peer's close ends the connection.
+
+        Closing at once would lose the last messages: a peer that is writing, as a gateway is 50
+        times a second, sees its own write fail before it has read them.
+        """
         with self._lock:
             self._closing = True
             waiting = bool(self._pending) and not self.is_broken
         if not waiting:
-            self._finish()
+            self._half_close()
 
     def abort(self) -> None:
         """Close at once."""
         with self._lock:
             self._closing = True
             self._pending.clear()
-        self._finish()
+        self.release()
+        self._inner.abort()
 
     def release(self) -> None:
         """Close the duplicate; the loop's transport is closed, or about to be."""
@@ -85,9 +90,13 @@ class ThreadedTransport(asyncio.Transport):
                 self._loop.remove_writer(self._socket.fileno())
             self._socket.close()
 
-    def _finish(self) -> None:
-        self.release()
-        self._inner.close()
+    def _half_close(self) -> None:
+        if self._released:
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the peer is gone already
+            self._inner.close()
 
     def _send(self, data: bytes | bytearray | memoryview) -> int:
         """Return how much the kernel took. Called under the lock."""
@@ -114,16 +123,18 @@ class ThreadedTransport(asyncio.Transport):
             self._watching = False
             finished = self._closing
         if finished:
-            self._finish()
+            self._half_close()
 
 
 class WorkerChannel(Channel):
     """A ``Channel`` on which another thread may send, too."""
 
     _threaded: ThreadedTransport | None = None
+    _gone: asyncio.Event
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio``."""
+        self._gone = asyncio.Event()
         self._threaded = ThreadedTransport(
             cast("asyncio.Transport", transport), asyncio.get_running_loop()
         )
@@ -134,6 +145,12 @@ class WorkerChannel(Channel):
         if self._threaded is not None:
             self._threaded.release()
         super().connection_lost(exc)
+        self._gone.set()
+
+    async def finish(self) -> None:
+        """Close, and return once the peer has read everything and closed its end, too."""
+        self.close()
+        await self._gone.wait()
 
     def send_from_thread(self, message: Message) -> None:
         """``send`` for a thread that is not the loop's."""

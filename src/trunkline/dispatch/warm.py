@@ -235,6 +235,12 @@ class AgentPool:
         self._fail_waiters(WorkerFailed(f"agent {self.agent.name} is not served any more"))
         self._set_zygote(None)
 
+    def disconnect(self) -> None:
+        """Let all zygotes go, for the pool's own end: they see it as ``retire``."""
+        self.close()
+        for zygote in {worker.zygote for worker in self.workers.values()}:
+            zygote.close()
+
     # zygotes
 
     async def _ensure_zygote(self, agent: AgentSpec, *, tolerant: bool) -> AgentZygoteLink:

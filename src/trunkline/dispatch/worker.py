@@ -166,7 +166,6 @@ class _Call:
         self._loop = asyncio.get_running_loop()
         self._started: asyncio.Future[CallStarted] = self._loop.create_future()
         self._ending = asyncio.Event()
-        self._closed = asyncio.Event()
         self._cancelled = False
         self._session: WorkerSession | None = None
         self._heartbeat: HeartbeatThread | None = None
@@ -238,13 +237,11 @@ class _Call:
     async def _finish(self, error: str) -> WorkerExit:
         self._channel.send(BotFinished(error=error))
         log.info("bot finished", failed=bool(error))
-        if not self._channel.is_closed:
-            self._channel.close()
-            try:
-                async with asyncio.timeout(self._limits.flush_s):
-                    await self._closed.wait()
-            except TimeoutError:
-                log.warning("gateway took the last messages too slowly")
+        try:
+            async with asyncio.timeout(self._limits.flush_s):
+                await self._channel.finish()
+        except TimeoutError:
+            log.warning("gateway took the last messages too slowly")
         return WorkerExit.BOT_RAISED if error else WorkerExit.OK
 
     def _give_up(self) -> None:
@@ -276,7 +273,6 @@ class _Call:
         self._session.deliver(payload)
 
     def _receive_close(self, error: Exception | None) -> None:
-        self._closed.set()
         if not self._started.done():
             self._started.set_exception(ChannelError(f"gateway is gone: {error}"))
         self._end_session(SessionEnding(reason="lost"))

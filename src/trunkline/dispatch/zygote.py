@@ -87,7 +87,7 @@ class BaseZygote(ForkServer):
             loaded = load_agent(options.loader, agent)
         except (ConfigError, DispatchError) as error:
             control.send(ZygoteFailed(code=error.code, reason=str(error)))
-            control.close()
+            control.finish()
             return
         capture_loguru(agent=agent.name)
         leftovers = Leftovers.count()

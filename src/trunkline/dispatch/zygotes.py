@@ -6,11 +6,10 @@ Every wait has an end, and a zygote that does not keep it is killed by its paren
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import signal
 import socket
 import sys
-from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -33,6 +32,7 @@ from trunkline.dispatch.messages import (
     ZygoteRetire,
     ZygoteStart,
 )
+from trunkline.dispatch.service import Child, Command
 from trunkline.dispatch.unix_socket import listen, peer_pid, unlink
 from trunkline.errors import ChannelError, ConfigError, WorkerFailed
 
@@ -229,6 +229,7 @@ class ZygoteHost:
         base, self._base = self._base, None
         if base is not None:
             base.channel.close()
+            base.process.disown()
 
     async def _ensure_base(self) -> _Base:
         async with self._starting:
@@ -244,12 +245,14 @@ class ZygoteHost:
         command += ["--control-fd", str(theirs.fileno())]
         command += ["--log-level", options.log_level, "--log-format", options.log_format]
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=dict(options.environment),
-                start_new_session=True,
+            process = Child(
+                Command(
+                    name="zygote",
+                    arguments=command,
+                    environment=options.environment,
+                    descriptors=(theirs.fileno(),),
+                    outlives_us=True,
+                )
             )
         base = _Base(process)
         await asyncio.get_running_loop().connect_accepted_socket(lambda: base.channel, ours)
@@ -268,15 +271,14 @@ class ZygoteHost:
 class _Base:
     """The base zygote's process and channel."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Child) -> None:
         self.process = process
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.channel = Channel(on_message=self._receive, on_closed=self._lose, sender="pool")
 
     def kill(self) -> None:
         self.channel.abort()
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        self.process.signal(signal.SIGKILL)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, ZygoteReady) and not self.ready.done():

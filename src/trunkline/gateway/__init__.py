@@ -1,1 +1,1 @@
-"""The process that owns the carriers' media sockets: no bot code, no database, small enough not to crash."""
+"""The process that owns the carriers' media sockets: no bot code, no database."""

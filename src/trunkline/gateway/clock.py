@@ -1,8 +1,8 @@
-"""The media clock of a stream: how much of the call's audio has passed, by the carrier's own crystal.
+"""A stream's media clock: how much of the call's audio has passed, by the carrier's crystal.
 
-Its unit is received samples, because two crystals differ by tens of ppm (50 ppm are 180 ms an hour) and a wall clock would
-drift away from the audio. The carrier's timestamps fill what was lost; the wall clock stands in while the carrier sends
-nothing. Pure: times come in as arguments.
+Its unit is received samples, because two crystals differ by tens of ppm (50 ppm are 180 ms an hour)
+and a wall clock would drift away from the audio. The carrier's timestamps fill what was lost; the
+wall clock stands in while the carrier sends nothing. Pure: times come in as arguments.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class MediaClock:
         return ahead_ms * self._per_ms
 
     def _unstamped_gap(self, n_samples: int, waited_ms: int) -> int:
-        """A pause without timestamps was a network stall if a burst follows, and silence not sent if none does."""
+        """A pause was a network stall if a burst follows, and unsent silence if none does."""
         duration_ms = n_samples // self._per_ms
         if waited_ms > _STALL_MS and self._received:
             self._pending_ms += waited_ms - duration_ms

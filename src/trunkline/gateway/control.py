@@ -1,20 +1,20 @@
-"""The gateway's two doors on this machine: sockets come in by one, commands by the other; the journal goes out by the other.
+"""The gateway's two doors: sockets come in by one; commands come and the journal goes by the other.
 
-Both are Unix sockets in the 0700 run folder, and a peer of another user is turned away. A hand-over is one SEQPACKET packet,
-framed as on a channel (``channel.pack``), with one descriptor; the answer goes back on the same connection in the same form.
-Several fronts may be connected at once, since a new one is ready before the old one stops.
+Both are Unix sockets in the 0700 run folder, and a peer of another user is turned away. A hand-over
+is one SEQPACKET packet, framed as on a channel (``channel.pack``), with one descriptor; the answer
+goes back on the same connection in the same form. Several fronts may be connected at once, since a
+new one is ready before the old one stops.
 """
 
 from __future__ import annotations
 
 import array
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import structlog
 
@@ -34,7 +34,7 @@ from trunkline.dispatch.messages import (
 from trunkline.dispatch.unix_socket import listen, peer_pid, unlink
 from trunkline.errors import ChannelError, TrunklineError
 
-__all__ = ["ControlServer", "Controlled", "HandoverServer", "MAX_PACKET_BYTES"]
+__all__ = ["MAX_PACKET_BYTES", "ControlServer", "Controlled", "HandoverServer"]
 
 log = structlog.get_logger(__name__)
 
@@ -43,8 +43,6 @@ MAX_PACKET_BYTES = 256 * 1024
 _MAX_DESCRIPTORS = 4
 _MAX_FRONTS = 16
 _UNREAD_LIMIT_BYTES = 8 << 20  # a front so far behind is cut off; the journal keeps everything
-
-Adopt = Callable[[Handover, socket.socket], "asyncio.Task[None] | None"]
 
 
 class Controlled(Protocol):
@@ -62,11 +60,17 @@ class Controlled(Protocol):
         """Carry out a command; returns an error code, or nothing."""
         ...
 
-    def live_calls(self) -> Sequence[str]: ...
+    def live_calls(self) -> Sequence[str]:
+        """Calls whose stream is here."""
+        ...
 
-    def unacknowledged(self) -> Iterable[JournalEntry]: ...
+    def unacknowledged(self) -> Iterable[JournalEntry]:
+        """Entries that a front may not have."""
+        ...
 
-    def acknowledge(self, ack: JournalAck) -> None: ...
+    def acknowledge(self, ack: JournalAck) -> None:
+        """A front has entries."""
+        ...
 
 
 class HandoverServer:
@@ -129,7 +133,8 @@ class HandoverServer:
         try:
             front.send(pack(answer))
         except OSError as error:
-            # The front counts a missing answer as a refusal after a second; nothing else can be done here.
+            # The front counts a missing answer as a refusal after a second; nothing else can be
+            # done here.
             log.warning("hand-over answer not sent", error=error.strerror)
 
     def _forget(self, front: socket.socket) -> None:
@@ -215,7 +220,7 @@ class ControlServer:
 
 
 class _FrontChannel(Channel):
-    """One front. Is told everything unacknowledged once it has said ``Hello``, and from then on every new entry."""
+    """One front: told everything unacknowledged after its ``Hello``, then every new entry."""
 
     def __init__(self, gateway: Controlled, channels: set[Channel]) -> None:
         super().__init__(
@@ -230,8 +235,7 @@ class _FrontChannel(Channel):
         sock = transport.get_extra_info("socket")
         if peer_pid(sock) is None or len(self._channels) >= _MAX_FRONTS:
             log.warning("control connection refused")
-            with contextlib.suppress(AttributeError):
-                transport.abort()  # pyright: ignore[reportAttributeAccessIssue] - a stream transport has it
+            cast("asyncio.Transport", transport).abort()
             return
         super().connection_made(transport)
 

@@ -1,12 +1,13 @@
 """Facts about calls, kept on disk until the front has them.
 
-Append-only segments under ``<journal>/gateway-N/``; an entry is length, CRC-32 and msgpack of a ``JournalEntry``. A writer
-thread appends and syncs, so that a full disk never stalls a call; a kill loses what the thread had not written, two seconds
-at most. A segment is removed when all of it is acknowledged and none of its calls is still live, since after a crash it is
-the only witness that the call was.
+Append-only segments under ``<journal>/gateway-N/``; an entry is length, CRC-32 and msgpack of a
+``JournalEntry``. A writer thread appends and syncs, so that a full disk never stalls a call; a kill
+loses what the thread had not written, two seconds at most. A segment is removed when all of it is
+acknowledged and none of its calls is still live, since after a crash it is the only witness that
+the call was.
 
-Each start begins a new segment, so (gateway, segment, number) never repeats; segments are numbered from the clock, since the
-folder may be lost while the front's database is not.
+Each start begins a new segment, so (gateway, segment, number) never repeats; segments are numbered
+from the clock, since the folder may be lost while the front's database is not.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def read_segment(path: Path) -> list[JournalEntry]:
 
 
 class _Segment:
-    """Entries of one file that the front has not acknowledged, and its calls that have not ended."""
+    """A file's entries that the front may not have, and its calls that have not ended."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -95,8 +96,8 @@ class _Segment:
 class Journal:
     """One gateway's journal.
 
-    ``append`` may be called from the event loop: it touches no disk. Everything but the writer thread's own work happens on
-    the loop's thread.
+    ``append`` may be called from the event loop: it touches no disk. Everything but the writer
+    thread's own work happens on the loop's thread.
 
     Args:
         folder: The gateway's own folder; made if absent.
@@ -127,7 +128,7 @@ class Journal:
     # start
 
     def _recover(self) -> Mapping[str, float]:
-        """Take in what the last process left; returns calls that had no end, and when they started."""
+        """Take in what the last process left; returns calls without an end and their starts."""
         open_calls: dict[str, float] = {}
         self._last_segment = 0
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
@@ -284,7 +285,8 @@ class _Writer:
                     os.fdatasync(file_no)
                     is_dirty, synced_at = False, time.monotonic()
             except OSError as error:
-                # The front still gets every entry over its channel; only a crash before that loses them.
+                # The front still gets every entry over its channel; only a crash before that loses
+                # them.
                 log.error("journal cannot be written", error=error.strerror)
             if isinstance(order, threading.Event):
                 order.set()

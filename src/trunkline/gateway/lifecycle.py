@@ -1,4 +1,4 @@
-"""A stream's states in the gateway, as data: every transition is here, and what is not listed is a bug."""
+"""A stream's states, as data: every transition is here, and what is not listed is a bug."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call's line to its worker: claimed, connected, and fed; audio that comes before the worker does waits for it."""
+"""One call's line to its worker; audio that comes before the worker does waits for it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _UNREAD_LIMIT_BYTES = (
 class WorkerLink:
     """The gateway's end of a channel to a worker.
 
-    ``on_message`` and ``on_audio`` are called as the worker speaks; ``on_lost`` once when the channel ends before we close
-    it, with a word for why.
+    ``on_message`` and ``on_audio`` are called as the worker speaks; ``on_lost`` once when the
+    channel ends before we close it, with a word for why.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class WorkerLink:
         """The worker has said ``BotFinished``."""
 
     async def employ(self, call_id: str, agent: AgentSpec, attempt: int, first: Message) -> bool:
-        """Claim a worker, connect, send ``first`` and all that has waited. False when the link was closed meanwhile.
+        """Claim a worker, connect, send ``first`` and what has waited. False when closed meanwhile.
 
         Raises:
             DispatchError: no worker is to be had.
@@ -101,6 +101,7 @@ class WorkerLink:
 
     @property
     def is_connected(self) -> bool:
+        """A worker is there."""
         return self._channel is not None and not self._channel.is_closed
 
     def _receive(self, message: Message) -> None:

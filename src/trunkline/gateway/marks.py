@@ -1,10 +1,11 @@
-"""The mark ledger: what was sent to the caller, where on the call's media clock it plays, and what has been heard.
+"""The mark ledger: what was sent, where on the call's media clock it plays, what was heard.
 
-A carrier tells of playback only by echoing marks, and it echoes flushed marks too, so a mark's name carries the generation
-(``g2-17``) and a ``clear`` begins a new one: echoes of old generations are never "played". Between marks playback is
-estimated: audio plays one frame after the other, from when it reaches the carrier. An echo that comes later than estimated
-holds the estimate back, then moves it; so a position on the received clock is where the caller *heard* it, which is also
-where his reaction is found on that clock.
+A carrier tells of playback only by echoing marks, and it echoes flushed marks too, so a mark's name
+carries the generation (``g2-17``) and a ``clear`` begins a new one: echoes of old generations are
+never "played". Between marks playback is estimated: audio plays one frame after the other, from
+when it reaches the carrier. An echo that comes later than estimated holds the estimate back, then
+moves it; so a position on the received clock is where the caller *heard* it, which is also where
+his reaction is found on that clock.
 
 Pure. Positions are samples of the sent format on the media clock.
 """
@@ -29,7 +30,7 @@ _PATIENCE_MS = (
     2_000  # an echo later than this behind its audio is lost, and the estimate goes on without it
 )
 _MOST_UTTERANCES = 1_000  # kept for turns that the bot may still report
-_JITTER_MS = 100  # an echo this near to the estimate confirms it; moving it each time would tear the recording
+_JITTER_MS = 100  # an echo this near confirms the estimate: moving it would tear the recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Utterance:
 
 
 class _Segment:
-    """Audio at the carrier that has not been played to its end. Mutable and lean: one for each message sent."""
+    """Audio at the carrier that has not been played to its end. Lean: one for each message."""
 
     __slots__ = ("n_samples", "offset", "payload", "start", "utterance")
 
@@ -179,7 +180,7 @@ class MarkLedger:
             del self._utterances[number]
 
     def place(self, number: int, offset_ms: int, payload: bytes, at: int) -> None:
-        """Audio was sent at media position ``at``; it plays when what was sent before it has been played."""
+        """Audio was sent at media position ``at``; it plays after what was sent before it."""
         utterance = self.utterance(number)
         n_samples = len(payload) // self._bytes_per_sample
         start = max(at + self.delay, self._tail)
@@ -208,10 +209,12 @@ class MarkLedger:
 
     @property
     def has_unplayed(self) -> bool:
+        """The carrier holds audio that has not been played to its end."""
         return bool(self._segments)
 
     @property
     def pending_marks(self) -> int:
+        """Marks whose echo has not come."""
         return len(self._marks)
 
     @property
@@ -246,7 +249,7 @@ class MarkLedger:
         return Reached(worker_marks=reached)
 
     def echo(self, name: str, at: int) -> Reached:
-        """The carrier sent a mark back at ``at``: all audio before it has been played, unless it is of an old generation."""
+        """A mark came back: all audio before it was played, if it is of this generation."""
         found = next((mark for mark in self._marks if mark.name == name), None)
         if found is None:
             return Reached(is_stale=True)
@@ -283,7 +286,7 @@ class MarkLedger:
             self._tail += error
 
     def _believe_early(self, mark: _Mark) -> None:
-        """The echo came before the estimate: it was heard, though its place in the recording stays as estimated."""
+        """The echo came early: it was heard, though its place in the recording stays."""
         for segment in self._segments:
             end = segment.start + segment.n_samples
             if end > mark.end:
@@ -319,7 +322,7 @@ class MarkLedger:
             utterance.played_ms = played_ms
 
     def take_played(self) -> tuple[list[PlayedAudio], int]:
-        """Audio that has got its final place since the last call, and the position before which nothing more will come."""
+        """Audio placed for good since the last call, and where the next may begin."""
         taken, self._played = self._played, []
         final = self._effective
         if self._segments:
@@ -329,7 +332,8 @@ class MarkLedger:
     def clear(self, at: int) -> Cleared:
         """A clear is sent at ``at``: what has not been played by the time it arrives will never be.
 
-        The clear takes effect at the carrier half a ``delay`` later, which is found on the received clock a whole one later.
+        The clear takes effect at the carrier half a ``delay`` later, which is found on the received
+        clock a whole one later.
         """
         cut = at + self.delay
         pending = [mark.worker_name for mark in self._marks if mark.worker_name is not None]
@@ -371,8 +375,8 @@ class MarkLedger:
 def split_text(pieces: Sequence[SpokenPiece], total_ms: int, played_ms: int) -> tuple[str, str]:
     """Split an utterance's text into what was heard and what was not.
 
-    A piece lasts to the beginning of the next one, the last one to the end. Of a piece that was cut, words are heard by
-    their share of its time; a word that had only begun was not heard.
+    A piece lasts to the beginning of the next one, the last one to the end. Of a piece that was
+    cut, words are heard by their share of its time; a word that had only begun was not heard.
 
     Args:
         pieces: Text with its place, in any order.

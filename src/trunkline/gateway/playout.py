@@ -1,8 +1,9 @@
 """The way of the bot's audio to the caller: queue, pacing, marks, clear, and what has been played.
 
-Audio is sent ahead into the carrier's buffer by at most ``lead_ms``; the rest waits here, where a clear can drop it without
-asking anyone. There is no timer: every frame of caller audio that comes in is the beat at which frames go out, and the
-session's tick stands in for it while the caller's side is silent. Everything happens on the event loop in plain calls.
+Audio is sent ahead into the carrier's buffer by at most ``lead_ms``; the rest waits here, where a
+clear can drop it without asking anyone. There is no timer: every frame of caller audio that comes
+in is the beat at which frames go out, and the session's tick stands in for it while the caller's
+side is silent. Everything happens on the event loop in plain calls.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LONGEST_QUEUE_MS = 300_000
 """A bot that is further ahead than five minutes loses what is beyond."""
 
 _FRAME_MS = 20
-_MARK_EVERY_MS = 1_000  # our own marks in long speech: often enough to correct the estimate, too rare to cost anything
+_MARK_EVERY_MS = 1_000  # our own marks in long speech: enough to correct the estimate
 
 _Audio = tuple[int, int, bytes]
 
@@ -117,7 +118,7 @@ class Playout:
         self.pump(at)
 
     def clear(self, at: int) -> None:
-        """Drop what has not been played; tell the worker what of each utterance was, and which marks were flushed."""
+        """Drop what has not been played; tell the worker what was, and which marks were flushed."""
         names = self._drop_queue()
         if not self._has_clear:
             self._tell_flushed(names)
@@ -257,6 +258,11 @@ class Playout:
     def has_queue(self) -> bool:
         """Something waits to be sent."""
         return bool(self._queue)
+
+    @property
+    def queued_ms(self) -> int:
+        """Audio that waits here, not yet sent."""
+        return self._queued_bytes // (self._bytes_per_sample * self._per_ms)
 
     def left_ms(self, at: int) -> int:
         """How long it takes to play all that the bot has sent."""

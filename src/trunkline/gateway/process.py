@@ -1,6 +1,7 @@
 """A gateway process: ``python -m trunkline.gateway --index N``.
 
-SIGTERM drains: no new calls, and the process ends with its last one. A second SIGTERM ends the live ones at once.
+SIGTERM drains: no new calls, and the process ends with its last one. A second SIGTERM ends the live
+ones at once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -69,7 +71,7 @@ class Gateway:
     # Host of the sessions
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run ``work`` as a task of this gateway; what it raises is logged and ends nothing else."""
+        """Run ``work`` as a task of ours; what it raises is logged and ends nothing else."""
         if self._tasks is None:
             work.close()
             raise RuntimeError("the gateway does not run")
@@ -78,7 +80,7 @@ class Gateway:
     async def _guard(self, work: Coroutine[object, object, None]) -> None:
         try:
             await work
-        except Exception:  # noqa: BLE001 - one call's failure must not cancel the group, that is all other calls
+        except Exception:
             log.exception("task failed")
 
     def write(self, call_id: str, kind: str, data: Mapping[str, object]) -> None:
@@ -218,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     settings = Settings()
-    # The writer threads hold the interpreter for fractions of a millisecond; a call must not wait five for it.
+    # The writer threads hold the interpreter for fractions of a millisecond; a call must not wait
+    # five for it.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     _configure_logging(settings)
     with asyncio.Runner(loop_factory=GatewayLoop) as runner:
@@ -234,7 +237,7 @@ async def _serve(settings: Settings, index: int, *, detects_speech: bool) -> Non
 
 
 def _configure_logging(settings: Settings) -> None:
-    level = structlog.stdlib.NAME_TO_LEVEL.get(settings.log_level.lower(), 20)
+    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -1,9 +1,10 @@
 """Stereo recordings, written as the calls go: caller left, bot right, PCM16 at the caller's rate.
 
-The time base is the received samples, so nothing drifts; bot audio lies where the caller heard it and ends where a clear cut
-it. One writer thread serves the process: the event loop hands over about a second of a call at a time and never touches the
-disk. When the disk is behind, a block is left out: silence in the file, counted, and the call goes on. Sizes in the header are
-rewritten with each block, so a killed process leaves a file that plays, at most two seconds short.
+The time base is the received samples, so nothing drifts; bot audio lies where the caller heard it
+and ends where a clear cut it. One writer thread serves the process: the event loop hands over about
+a second of a call at a time and never touches the disk. When the disk is behind, a block is left
+out: silence in the file, counted, and the call goes on. Sizes in the header are rewritten with each
+block, so a killed process leaves a file that plays, at most two seconds short.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ class Recorder:
 
     def _run(self) -> None:
         while (order := self._orders.get()) is not None:
-            order()
+            try:
+                order()
+            except Exception:
+                log.exception("recording order failed")
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
@@ -90,7 +94,7 @@ class Recorder:
 
 
 class Recording:
-    """One call's file. The event loop collects audio here and hands it over in blocks; ``_write`` runs on the thread."""
+    """One call's file: the loop collects audio and hands it over in blocks, the thread writes."""
 
     def __init__(
         self, recorder: Recorder, path: Path, received_format: MediaFormat, sent_format: MediaFormat
@@ -124,7 +128,7 @@ class Recording:
         self._bot.extend(played)
 
     def roll(self, until: int, *, is_last: bool = False) -> None:
-        """Hand over what lies before ``until`` (received samples) once it is a block's worth. Never waits.
+        """Hand over what lies before ``until`` (received samples) once it is a block. Never waits.
 
         Nothing that lies before ``until`` may be added later.
         """
@@ -171,7 +175,8 @@ class Recording:
     def close(self, on_closed: Callable[[], None]) -> None:
         """End the file; ``on_closed`` is called on the writer thread. Never waits.
 
-        With a full queue the file is closed by the collector: its sizes fit, as they do after every block.
+        With a full queue the file is closed by the collector: its sizes fit, as they do after every
+        block.
         """
 
         def finish() -> None:

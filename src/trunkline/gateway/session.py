@@ -1,20 +1,20 @@
-"""One call's stream in the gateway: from the carrier's first message to ``stream_ended`` in the journal.
+"""One call's stream: from the carrier's first message to ``stream_ended`` in the journal.
 
-The states and what moves between them are in ``lifecycle.py``. Audio passes straight through in plain calls: a carrier's
-message goes to the protocol core, its audio to the recording, the detector and the worker's channel; bot audio goes to the
-``Playout``, which paces it. Ten times a second ``_tick`` looks after everything that time alone decides.
+The states and what moves between them are in ``lifecycle.py``. Audio passes straight through in
+plain calls: a carrier's message goes to the protocol core, its audio to the recording, the detector
+and the worker's channel; bot audio goes to the ``Playout``, which paces it. Ten times a second
+``_tick`` looks after everything that time alone decides.
 
-The worker is claimed when the stream starts; caller audio waits for it meanwhile. A worker that fails ends the call for now:
-``attempt`` and the last checkpoint are kept, and ``_replace_worker`` is where another one would take over.
+The worker is claimed when the stream starts; caller audio waits for it meanwhile. A worker that
+fails ends the call for now: ``attempt`` and the last checkpoint are kept, and ``_replace_worker``
+is where another one would take over.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import structlog
 
@@ -32,25 +32,19 @@ from trunkline.dispatch.messages import (
     Message,
     PlayMark,
     SessionEnding,
-    SpeechStarted,
-    SpeechStopped,
     SpokenText,
     TranscriptLine,
     UtteranceEnd,
 )
 from trunkline.errors import DispatchError, RemoteProtocolError
-from trunkline.gateway.clock import MediaClock
+from trunkline.gateway.host import Host
 from trunkline.gateway.lifecycle import SessionEvent, SessionState, advance
 from trunkline.gateway.link import WorkerLink
 from trunkline.gateway.marks import SpokenPiece
-from trunkline.gateway.playout import Playout
-from trunkline.gateway.recorder import Recorder, Recording
+from trunkline.gateway.media import CallMedia, started_entry
 from trunkline.gateway.stats import Stats
-from trunkline.gateway.turns import TurnLog
-from trunkline.gateway.vad import START_MS, STOP_MS, SpeechDetector, SpeechStream
 from trunkline.gateway.watchdog import Verdict, Watchdog
 from trunkline.gateway.websocket import CLOSE_ABNORMAL, WebSocket
-from trunkline.gateway.workers import PoolClient
 from trunkline.telephony.call import EndedBy, EndReason
 from trunkline.telephony.carrier import Carrier
 from trunkline.telephony.media import (
@@ -64,13 +58,13 @@ from trunkline.telephony.media import (
     StreamStopped,
 )
 
-__all__ = ["Host", "Session", "Stats"]
+__all__ = ["Session", "Stats"]
 
 log = structlog.get_logger(__name__)
 
 TICK_S = 0.1
 HANGUP_WITHIN_S = 2.5
-"""After ``hangup_wanted`` the front has so long to end the leg before we close the socket ourselves."""
+"""After ``hangup_wanted`` the front has so long to end the leg before we close the socket."""
 SETTLE_WITHIN_S = 2.0
 """After the stream's end the worker has so long for its last transcript lines."""
 _FILE_WITHIN_S = 1.0
@@ -98,31 +92,6 @@ _ENDING_REASONS = {"stop": "stop", "dropped": "drop", "replaced": "drop"}
 _CLOSE_NORMAL, _CLOSE_POLICY, _CLOSE_RESTART, _CLOSE_GOING_AWAY = 1000, 1008, 1012, 1001
 
 
-class Host(Protocol):
-    """What a session needs of its gateway."""
-
-    name: str
-    pool: PoolClient
-    recorder: Recorder
-    detector: SpeechDetector | None
-
-    def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run ``work`` as a task that the gateway owns."""
-        ...
-
-    def write(self, call_id: str, kind: str, data: Mapping[str, object]) -> None:
-        """Append to the journal."""
-        ...
-
-    def stream_started(self, session: Session) -> Session | None:
-        """Make this the call's stream; returns the one that it replaces."""
-        ...
-
-    def session_over(self, session: Session) -> None:
-        """The session has written its last entry."""
-        ...
-
-
 @dataclass(slots=True, kw_only=True)
 class _End:
     """How the call is going to end, or has ended."""
@@ -131,35 +100,6 @@ class _End:
     reason: str = ""
     how: str = ""
     close_code: int = 0
-
-
-class _Media:
-    """Everything that exists only once the stream has started."""
-
-    def __init__(
-        self, started: StreamStarted, clock: MediaClock, playout: Playout, turns: TurnLog
-    ) -> None:
-        self.started = started
-        self.clock = clock
-        self.playout = playout
-        self.turns = turns
-        self.received_rate = started.received_format.sample_rate_hz
-        self.sent_rate = started.sent_format.sample_rate_hz
-        self.sample_bytes = (
-            started.received_format.bytes_per_sample * started.received_format.channels
-        )
-        self.per_ms = self.received_rate // 1000
-        self.speech: SpeechStream | None = None
-        self.recording: Recording | None = None
-
-    def position(self, now_ms: int) -> int:
-        """Media position now, in samples of the sent format."""
-        received = self.clock.position_samples(now_ms)
-        return (
-            received
-            if self.received_rate == self.sent_rate
-            else received * self.sent_rate // self.received_rate
-        )
 
 
 class Session:
@@ -185,7 +125,7 @@ class Session:
         self._log = log.bind(call_id=facts.call_id)
         self._loop = asyncio.get_running_loop()
         self._websocket: WebSocket | None = None
-        self._media: _Media | None = None
+        self._media: CallMedia | None = None
         self._link: WorkerLink | None = None
         self._watchdog: Watchdog | None = None
         self._opened_ms = self._now_ms()
@@ -272,23 +212,10 @@ class Session:
     # from the carrier
 
     def _receive_audio(self, event: AudioReceived, now_ms: int) -> None:
-        media = self._media
-        if media is None:
-            return
-        payload, stats, clock = event.payload, self.stats, media.clock
-        n_samples = len(payload) // media.sample_bytes
-        clock.receive(n_samples, event.timestamp_ms, now_ms)
-        end = clock.received_samples
-        stats.frames_in += 1
-        stats.bytes_in += len(payload)
-        if media.recording is not None:
-            media.recording.add_caller(end - n_samples, payload)
-        if media.speech is not None:
-            media.speech.feed(payload, end // media.per_ms)
-        if self._link is not None:
-            self._link.send_audio(payload)
-        if media.playout.has_queue:
-            media.playout.pump(media.position(now_ms))
+        if self._media is not None:
+            self._media.receive(event, now_ms)
+            if self._link is not None:
+                self._link.send_audio(event.payload)
 
     def _receive_event(self, event: StreamEvent, now_ms: int) -> None:
         match event:
@@ -313,7 +240,7 @@ class Session:
     def _receive_digit(self, event: DtmfReceived, now_ms: int) -> None:
         if self._media is None:
             return
-        at_ms = self._media.clock.position_ms(now_ms)
+        at_ms = self._media.position_ms(now_ms)
         self._host.write(self.call_id, "dtmf", {"digit": event.digit, "at_ms": at_ms})
         self._tell(DtmfPressed(digit=event.digit))
         if self._watchdog is not None:
@@ -348,72 +275,40 @@ class Session:
         if self._websocket is not None:
             unsent_bytes = started.sent_format.n_bytes(_UNSENT_LIMIT_S * 1000) * _WIRE_FACTOR
             self._websocket.limit_unsent(unsent_bytes + _UNSENT_SLACK_BYTES)
-        self._write_started(started)
+        entry = started_entry(started, self.facts.stream_number)
+        self._host.write(self.call_id, "stream_started", entry)
         media.playout.probe(media.position(now_ms))
         self._log.info(
             "stream started", carrier=self.facts.carrier, stream_number=self.facts.stream_number
         )
         if self.state is SessionState.OPENING:
-            self._employ(now_ms)
+            self._employ(started)
 
-    def _new_media(self, started: StreamStarted, now_ms: int) -> _Media:
-        clock = MediaClock(started.received_format.sample_rate_hz, now_ms)
-        playout = Playout(
+    def _new_media(self, started: StreamStarted, now_ms: int) -> CallMedia:
+        facts, host = self.facts, self._host
+        media = CallMedia(
+            started,
+            facts,
+            self._features,
             core=self._core,
+            stats=self.stats,
             flush=self._flush,
             tell=self._tell,
-            sent_format=started.sent_format,
-            lead_ms=self.facts.lead_ms,
-            stats=self.stats,
-            on_first_audio=self._first_audio_sent,
-            has_marks=self._features.marks,
-            has_clear=self._features.clear,
+            write_turn=self._write_turn,
+            now_ms=now_ms,
         )
-        turns = TurnLog(
-            playout.ledger, started.sent_format.sample_rate_hz // 1000, self._write_turn
-        )
-        media = _Media(started, clock, playout, turns)
-        if self._host.detector is not None:
-            media.speech = self._host.detector.open(
-                started.received_format, self._speech_started, self._speech_stopped
-            )
-        path = self.facts.recording_path
-        if self.facts.record and path:
-            media.recording = self._host.recorder.open(
-                Path(path), started.received_format, started.sent_format
-            )
-        playout.ledger.keeps_audio = media.recording is not None
+        if host.detector is not None:
+            media.detect_speech(host.detector)
+        if facts.record and facts.recording_path:
+            media.record(host.recorder, facts.recording_path)
         return media
-
-    def _write_started(self, started: StreamStarted) -> None:
-        self._host.write(
-            self.call_id,
-            "stream_started",
-            {
-                "stream_id": started.stream_id,
-                "carrier_call_id": started.carrier_call_id,
-                "account_id": started.account_id,
-                "from_number": started.from_number or "",
-                "to_number": started.to_number or "",
-                "parameters": dict(started.parameters),
-                "raw": dict(started.raw),
-                "received_encoding": str(started.received_format.encoding),
-                "received_rate_hz": started.received_format.sample_rate_hz,
-                "sent_encoding": str(started.sent_format.encoding),
-                "sent_rate_hz": started.sent_format.sample_rate_hz,
-                "stream_number": self.facts.stream_number,
-            },
-        )
 
     def _write_turn(self, data: dict[str, object]) -> None:
         self._host.write(self.call_id, "turn", data)
 
     # the worker
 
-    def _employ(self, now_ms: int) -> None:
-        media = self._media
-        assert media is not None
-        started = media.started
+    def _employ(self, started: StreamStarted) -> None:
         self.stats.bot_attempts += 1
         self._link = link = WorkerLink(
             pool=self._host.pool,
@@ -434,7 +329,7 @@ class Session:
             attempt=self.attempt,
             history=self.history,
         )
-        self._asked_ms = now_ms
+        self._asked_ms = self._now_ms()
         self._host.spawn(self._employ_worker(link, first))
 
     async def _employ_worker(self, link: WorkerLink, first: CallStarted) -> None:
@@ -464,19 +359,18 @@ class Session:
         utterance, offset_ms, audio = split_audio_out(payload)
         media.playout.push_audio(utterance, offset_ms, audio, media.position(self._now_ms()))
 
-    def _bot_started(self, message: BotStarted) -> None:  # noqa: ARG002 - it says no more
+    def _bot_started(self, message: BotStarted) -> None:
         self._advance(SessionEvent.BOT_STARTED)
-        link = self._link
-        assert link is not None
+        worker_id = "" if self._link is None else self._link.worker_id
         wait_ms = self._now_ms() - self._asked_ms
-        data = {"worker_id": link.worker_id, "attempt": self.attempt, "wait_ms": wait_ms}
+        data = {"worker_id": worker_id, "attempt": self.attempt, "wait_ms": wait_ms}
         self._host.write(self.call_id, "bot_started", data)
 
     def _utterance_ended(self, message: UtteranceEnd) -> None:
         if self._media is not None and self.is_live:
             self._media.playout.push_end(message.utterance, self._media.position(self._now_ms()))
 
-    def _clear_wanted(self, message: ClearAudio) -> None:  # noqa: ARG002 - it says no more
+    def _clear_wanted(self, message: ClearAudio) -> None:
         if self._media is not None and self.is_live:
             self._media.playout.clear(self._media.position(self._now_ms()))
 
@@ -492,7 +386,7 @@ class Session:
 
     def _line_written(self, message: TranscriptLine) -> None:
         if self._media is not None:
-            self._media.turns.line(message, self._media.clock.position_ms(self._now_ms()))
+            self._media.turns.line(message, self._media.position_ms(self._now_ms()))
 
     def _checkpoint_taken(self, message: Checkpoint) -> None:
         self.history = message.messages
@@ -537,34 +431,15 @@ class Session:
         if self._media is not None:
             # Half a sentence without its end helps nobody; nobody else is left to decide that.
             self._media.playout.clear(self._media.position(self._now_ms()))
-        if self.attempt < self.max_attempts:
-            self._replace_worker()
+        if self._media is not None and self.attempt < self.max_attempts:
+            self._replace_worker(self._media.started)
         else:
             self.end(EndedBy.PLATFORM, EndReason.BOT_FAILED)
 
-    def _replace_worker(self) -> None:
+    def _replace_worker(self, started: StreamStarted) -> None:
         """Give the call to another worker, with the conversation so far."""
         self.attempt += 1
-        self._employ(self._now_ms())
-
-    # the detector
-
-    def _speech_started(self, at_ms: int) -> None:
-        if self._media is None or not self.is_live:
-            return
-        self._media.turns.speech_started(at_ms - START_MS)
-        self._tell(SpeechStarted(at_ms=at_ms))
-
-    def _speech_stopped(self, at_ms: int) -> None:
-        if self._media is None or not self.is_live:
-            return
-        self._media.turns.speech_stopped(at_ms - STOP_MS)
-        self._tell(SpeechStopped(at_ms=at_ms))
-
-    def _first_audio_sent(self, utterance: int, at: int) -> None:
-        media = self._media
-        if media is not None:
-            media.turns.first_audio(utterance, at * 1000 // media.sent_rate)
+        self._employ(started)
 
     # time
 
@@ -583,36 +458,22 @@ class Session:
         if self.state is not SessionState.OVER:
             self._schedule_tick()
 
-    def _tick_media(self, media: _Media, now_s: float) -> None:
+    def _tick_media(self, media: CallMedia, now_s: float) -> None:
         now_ms = int(now_s * 1000)
-        position = media.position(now_ms)
-        media.playout.tick(position)
-        media.turns.settle(media.clock.position_ms(now_ms))
-        self._roll_recording(media)
-        if media.clock.received_samples // media.per_ms > now_ms - self._opened_ms + _MAX_AHEAD_MS:
+        media.tick(now_ms)
+        if media.received_ms > now_ms - self._opened_ms + _MAX_AHEAD_MS:
             self._log.warning("stream sends faster than real time")
             self._stream_over("closed", _CLOSE_POLICY)
             return
         self._check_watchdog(media, now_s)
         self._check_finished()
 
-    def _roll_recording(self, media: _Media, *, is_last: bool = False) -> None:
-        recording = media.recording
-        if recording is None:
-            return
-        played, final = media.playout.ledger.take_played()
-        recording.add_bot(played)
-        until = media.clock.received_samples
-        if not is_last:
-            until = min(until, final * media.received_rate // media.sent_rate)
-        recording.roll(until, is_last=is_last)
-
-    def _check_watchdog(self, media: _Media, now_s: float) -> None:
+    def _check_watchdog(self, media: CallMedia, now_s: float) -> None:
         watchdog = self._watchdog
         if watchdog is None or self.state not in _TALKABLE:
             return
         has_audio_left = not media.playout.is_idle
-        if has_audio_left or (media.speech is not None and media.speech.gate.is_speaking):
+        if media.is_anyone_heard:
             watchdog.speech(now_s)
         match watchdog.check(now_s, has_audio_left=has_audio_left):
             case Verdict.FINE:
@@ -644,7 +505,7 @@ class Session:
     # the end
 
     def end(self, by: str, reason: str) -> None:
-        """Let queued speech finish, then have the leg hung up. Does nothing when the call is ending already."""
+        """Let queued speech finish, then have the leg hung up. Once only."""
         if self.state not in _TALKABLE and self.state is not SessionState.WAITING:
             return
         self._advance(SessionEvent.END_WANTED)
@@ -691,7 +552,7 @@ class Session:
         self._end.close_code = code
         media = self._media
         if media is not None:
-            self._stop_media(media)
+            self._duration_ms = media.stop(self._now_ms())
         self._close_socket(_CLOSE_NORMAL if code in (0, 1005, CLOSE_ABNORMAL) else code)
         link = self._link
         if link is None or not link.is_connected:
@@ -703,26 +564,13 @@ class Session:
         if link.was_finished:
             self._settle()
 
-    def _stop_media(self, media: _Media) -> None:
-        now_ms = self._now_ms()
-        self._duration_ms = media.clock.position_ms(now_ms)
-        media.playout.stop(media.position(now_ms))
-        if media.speech is not None:
-            media.speech.close()
-            self.stats.vad_skipped_ms = media.speech.skipped_ms
-        clock, stats = media.clock, self.stats
-        stats.gaps_in, stats.gap_ms_in = clock.gaps, clock.gap_samples // media.per_ms
-        stats.late_in, stats.longest_wait_ms_in = clock.late, clock.longest_wait_ms
-        stats.clock_resyncs = clock.resyncs
-        self._roll_recording(media, is_last=True)
-
     def _close_socket(self, code: int) -> None:
         if self._websocket is not None:
             self._websocket.close(code)
         self._core.receive_eof()
 
     def _settle(self) -> None:
-        """The worker has nothing more to say, or its time is up: close the file, then write the end."""
+        """The worker has said all, or its time is up: close the file, then write the end."""
         if self._is_settling:
             self._write_end()
             return
@@ -735,7 +583,11 @@ class Session:
             return
         media.turns.settle(self._duration_ms, at_end=True)
         self._deadline_s = self._loop.time() + _FILE_WITHIN_S
-        media.recording.close(lambda: self._loop.call_soon_threadsafe(self._write_end))
+        media.recording.close(self._file_closed)
+
+    def _file_closed(self) -> None:
+        """Called on the writer thread."""
+        self._loop.call_soon_threadsafe(self._write_end)
 
     def _write_end(self) -> None:
         if self.state is SessionState.OVER:

@@ -9,7 +9,7 @@ __all__ = ["Stats"]
 
 @dataclass(slots=True, kw_only=True)
 class Stats:
-    """Counters of one stream. "In" is from the carrier to the bot, "out" from the bot to the carrier."""
+    """Counters of one stream. "In" is from carrier to bot, "out" from bot to carrier."""
 
     messages_in: int = 0
     """WebSocket messages from the carrier, of any kind."""

@@ -1,8 +1,9 @@
-"""Turns for the record: who spoke when, what of it was heard, and how long the caller waited for the answer.
+"""Turns for the record: who spoke when, what was heard, how long the caller waited.
 
-The worker knows the words, the gateway the times: caller speech from the detector, bot speech from the mark ledger. Latency is
-taken at the wire, from the end of the caller's speech (the detector's decision less the silence it waited for) to the first
-bot audio sent, so it is the same figure for any bot. Pure: all times are milliseconds on the stream's media clock.
+The worker knows the words, the gateway the times: caller speech from the detector, bot speech from
+the mark ledger. Latency is taken at the wire, from the end of the caller's speech (the detector's
+decision less the silence it waited for) to the first bot audio sent, so it is the same figure for
+any bot. Pure: all times are milliseconds on the stream's media clock.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class _Speech:
 class TurnLog:
     """Builds the ``turn`` entries of one stream.
 
-    A bot's turn is written when the last of its utterances is over, so that its times and what was heard of it are final.
+    A bot's turn is written when the last of its utterances is over, so that its times and what was
+    heard of it are final.
 
     Args:
         ledger: Of the sent audio.

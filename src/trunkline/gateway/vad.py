@@ -1,9 +1,10 @@
 """When the caller speaks: Silero on the caller's audio, with the decisions that Pipecat makes.
 
-One model session serves all calls of a process, in batches of at most 16 windows spread over the 32 ms that a window lasts:
-larger batches are no cheaper and hold the event loop up. A window counts as speech when the model is confident *and* the last
-400 ms are loud enough, as in Pipecat 1.14 (``pipecat/audio/vad/vad_analyzer.py``, ``silero.py``, ``audio/volume.py``), so an
-agent hears the same starts and stops here as it would with its own detector.
+One model session serves all calls of a process, in batches of at most 16 windows spread over the 32
+ms that a window lasts: larger batches are no cheaper and hold the event loop up. A window counts as
+speech when the model is confident *and* the last 400 ms are loud enough, as in Pipecat 1.14
+(``pipecat/audio/vad/vad_analyzer.py``, ``silero.py``, ``audio/volume.py``), so an agent hears the
+same starts and stops here as it would with its own detector.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
+import loudness
 import numpy as np
 import onnxruntime
-from loudness import integrated_loudness
 from numpy.typing import NDArray
 
 from trunkline.audio import MediaFormat, Resampler, decode
@@ -49,7 +50,8 @@ _WINDOW_MS = 32
 _LONGEST_PERIOD_S = 0.010
 _BACKLOG_WINDOWS = 62  # two seconds; a detector that is further behind skips
 
-# The model's state drifts during non-speech and then misses what follows; it is reset every two seconds of clear quiet.
+# The model's state drifts during non-speech and then misses what follows; it is reset every two
+# seconds of clear quiet.
 _RESET_WINDOWS = 63
 _RESET_CONFIDENCE = 0.1
 _RESET_LOW_WINDOWS = 5
@@ -58,9 +60,20 @@ _STATE_SHAPE = (2, 128)
 
 Floats = NDArray[np.float32]
 
+_measure_lufs = cast(
+    "Callable[[Floats, int], float]",
+    loudness.integrated_loudness,  # pyright: ignore[reportUnknownMemberType] - no stubs
+)
+
+
+class _Model(Protocol):
+    """The part of onnxruntime that is used; it is not typed itself."""
+
+    def run(self, output_names: None, input_feed: dict[str, object]) -> tuple[Floats, Floats]: ...
+
 
 def find_model() -> Path:
-    """The model file that pipecat-ai ships, found without importing pipecat (which takes a second and 80 MB).
+    """The model file that pipecat-ai ships, found without importing pipecat (a second, 80 MB).
 
     Raises:
         ConfigError: pipecat-ai is not installed, or has no such file.
@@ -96,6 +109,7 @@ class SpeechGate:
 
     @property
     def is_quiet(self) -> bool:
+        """No speech, not even a beginning."""
         return self._state is _State.QUIET
 
     @property
@@ -156,7 +170,7 @@ class _Volume:
         if self._end < self._window_samples:
             return 0.0
         window = self._buffer[self._end - self._window_samples : self._end]
-        lufs = integrated_loudness(window, self._sample_rate_hz)
+        lufs = _measure_lufs(window, self._sample_rate_hz)
         return max(0.0, min(1.0, (lufs - _QUIETEST_LUFS) / (_LOUDEST_LUFS - _QUIETEST_LUFS)))
 
 
@@ -212,7 +226,7 @@ class SpeechStream:
             self._detector.enqueue(self)
 
     def take_window(self) -> Floats | None:
-        """The next window as floats, or None when there is too little audio. Called by the detector."""
+        """The next window as floats, None when there is too little audio. For the detector."""
         self._skip_backlog()
         needed = 2 * self.window_samples
         while len(self._pcm) < needed and len(self._payload) >= self._payload_window_bytes:
@@ -238,7 +252,7 @@ class SpeechStream:
             self._reset_model()
 
     def judge(self, samples: Floats, confidence: float) -> None:
-        """Take the model's word on a window; state and context have been set. Called by the detector."""
+        """Take the model's word on a window; state and context are set. For the detector."""
         self._count_towards_reset(confidence)
         volume = self._volume.update(samples)
         decision = self.gate.decide(confidence >= _CONFIDENCE and volume >= _MIN_VOLUME)
@@ -264,6 +278,7 @@ class SpeechStream:
 
     @property
     def is_queued(self) -> bool:
+        """It waits for its turn at the detector."""
         return self._is_ready
 
 
@@ -275,12 +290,7 @@ class SpeechDetector:
     """
 
     def __init__(self, model: Path | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.inter_op_num_threads = 1
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(
-            str(model or find_model()), options, providers=["CPUExecutionProvider"]
-        )
+        self._model = _load_model(model or find_model())
         self._rates = {rate_hz: np.array(rate_hz, dtype=np.int64) for rate_hz in (8000, 16000)}
         self._streams: set[SpeechStream] = set()
         self._ready: dict[int, deque[SpeechStream]] = {8000: deque(), 16000: deque()}
@@ -308,7 +318,8 @@ class SpeechDetector:
             self._schedule()
 
     def _schedule(self) -> None:
-        # So often that each turn finds at most one batch, and never so rarely that a decision waits long.
+        # So often that each turn finds at most one batch, and never so rarely that a decision waits
+        # long.
         turns = -(-len(self._streams) // BATCH_WINDOWS)
         period_s = min(_LONGEST_PERIOD_S, _WINDOW_MS / 1000 / max(1, turns))
         self._timer = asyncio.get_running_loop().call_later(period_s, self._turn)
@@ -333,7 +344,8 @@ class SpeechDetector:
                 windows.append(window)
         if streams:
             self._infer(rate_hz, streams, windows)
-            # A stream that still has a window gets its next turn; its state allows one window at a time.
+            # A stream that still has a window gets its next turn; its state allows one window at a
+            # time.
             ready.extend(stream for stream in streams if stream.is_queued)
         return len(streams)
 
@@ -344,12 +356,23 @@ class SpeechDetector:
         ]
         inputs = np.stack(rows)
         states = np.stack([stream.state for stream in streams], axis=1)
-        outputs = self._session.run(
+        confidences, next_states = self._model.run(
             None, {"input": inputs, "state": states, "sr": self._rates[rate_hz]}
         )
-        confidences, next_states = cast("tuple[Floats, Floats]", tuple(outputs))
         context = 32 if rate_hz == 8000 else 64
         for index, stream in enumerate(streams):
             stream.state = next_states[:, index]
             stream.context = rows[index][-context:]
             stream.judge(windows[index], float(confidences[index, 0]))
+
+
+def _load_model(path: Path) -> _Model:
+    options = onnxruntime.SessionOptions()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - no stubs
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        str(path),
+        options,  # pyright: ignore[reportUnknownArgumentType] - no stubs
+        providers=["CPUExecutionProvider"],
+    )
+    return cast("_Model", session)

@@ -1,8 +1,9 @@
-"""Watches a call's time: a worker that hangs, a call that lasts too long, a line on which nobody speaks.
+"""Watches a call's time: a hanging worker, a call too long, a line on which nobody speaks.
 
-A heartbeat comes from a thread of the worker. Missing, the process stands still or is dead; coming with a large loop lag, the
-bot blocks its own event loop, which healthy bots do for seconds, so that counts only after ``max_loop_block_s`` and once the
-caller has nothing left to listen to. Pure: times come in as arguments, seconds of a monotonic clock.
+A heartbeat comes from a thread of the worker. Missing, the process stands still or is dead; coming
+with a large loop lag, the bot blocks its own event loop, which healthy bots do for seconds, so that
+counts only after ``max_loop_block_s`` and once the caller has nothing left to listen to. Pure:
+times come in as arguments, seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ LOOP_LAG_WARNING_S = 1.0
 
 
 class Verdict(StrEnum):
-    """What the watchdog says. ``LAGS`` is a warning and comes once for each time that the bot stands still."""
+    """What the watchdog says. ``LAGS`` warns, once for each time that the bot stands still."""
 
     FINE = "fine"
     LAGS = "lags"
@@ -36,7 +37,8 @@ class Watchdog:
     """
 
     __slots__ = (
-        "_deadline_s", "_has_warned", "_heard_s", "_lag_s", "_max_loop_block_s", "_silence_timeout_s", "_spoken_s",
+        "_deadline_s", "_has_warned", "_heard_s", "_lag_s",
+        "_max_loop_block_s", "_silence_timeout_s", "_spoken_s",
     )  # fmt: skip
 
     def __init__(

@@ -1,9 +1,10 @@
 """A carrier's WebSocket, adopted from the front. The only module that knows picows.
 
-picows has no call for "this descriptor is a connection, and these bytes were read from it". Its public
-``ws_create_server`` passes unknown keywords on to ``loop.create_server``; ``GatewayLoop`` answers that call by handing the
-protocol factory back. The head is fed inside ``connection_made``, before the loop can read: under uvloop bytes that arrive
-early would be parsed before the head otherwise.
+picows has no call for "this descriptor is a connection, and these bytes were read from it". Its
+public ``ws_create_server`` passes unknown keywords on to ``loop.create_server``; ``GatewayLoop``
+answers that call by handing the protocol factory back. The head is fed inside ``connection_made``,
+before the loop can read: under uvloop bytes that arrive early would be parsed before the head
+otherwise.
 
 picows delivers frames and keeps few limits, so messages are joined and checked here.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
 import uvloop
@@ -25,7 +26,7 @@ from picows import (
     WSMsgType,
     WSTransport,
     WSUpgradeRequest,
-    ws_create_server,
+    ws_create_server,  # pyright: ignore[reportUnknownVariableType] - its kwargs are not typed
 )
 
 from trunkline.errors import RemoteProtocolError
@@ -52,20 +53,30 @@ _TCP_USER_TIMEOUT_MS = 10_000
 _CLOSE_REPLY_WITHIN_S = 1.0
 _READ_BUFFER_BYTES = 4096
 
-# picows logs two lines at ERROR for each attack; what happened is in our own close code and one line of ours.
-_SILENT = logging.Logger("trunkline.gateway.picows", logging.CRITICAL + 1)
+# picows logs two lines at ERROR for each attack; what happened is in our own close code and one
+# line of ours.
+_SILENT = logging.getLogger("trunkline.gateway.picows")
+_SILENT.setLevel(logging.CRITICAL + 1)
 
 _TEXT, _BINARY, _CONTINUATION = WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION
 _CLOSE, _PONG = WSMsgType.CLOSE, WSMsgType.PONG
 
 
 class GatewayLoop(uvloop.Loop):
-    """uvloop whose ``create_server(hand_back=True)`` opens nothing and returns the protocol factory it was given."""
+    """uvloop whose ``create_server(hand_back=True)`` returns the protocol factory, no server."""
 
-    async def create_server(self, protocol_factory, *args, hand_back: bool = False, **kwargs):  # pyright: ignore # noqa: ANN001, ANN002, ANN003, ANN201, E501 - uvloop's own signature
+    async def create_server(  # pyright: ignore[reportIncompatibleMethodOverride] - one more keyword
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        *args: object,
+        hand_back: bool = False,
+        **kwargs: object,
+    ) -> object:
+        """As uvloop's, unless ``hand_back`` is set."""
         if hand_back:
-            return protocol_factory  # pyright: ignore[reportUnknownVariableType]
-        return await super().create_server(protocol_factory, *args, **kwargs)  # pyright: ignore
+            return protocol_factory
+        create = cast("Callable[..., Awaitable[object]]", super().create_server)
+        return await create(protocol_factory, *args, **kwargs)
 
 
 class WebSocketUser(Protocol):
@@ -80,14 +91,15 @@ class WebSocketUser(Protocol):
         ...
 
     def on_closed(self, code: int, clean: bool) -> None:
-        """Once, at the end: the peer's close code or 1006, and whether the peer sent a close frame."""
+        """Once, at the end: the peer's close code or 1006, and whether it sent a close frame."""
         ...
 
 
 class WebSocket(WSListener):
     """One adopted connection. Owns the descriptor through its transport.
 
-    Sending after the end is silently dropped: the peer may go at any moment, and ``on_closed`` tells.
+    Sending after the end is silently dropped: the peer may go at any moment, and ``on_closed``
+    tells.
     """
 
     def __init__(self, user: WebSocketUser, loop: asyncio.AbstractEventLoop) -> None:
@@ -101,6 +113,8 @@ class WebSocket(WSListener):
         self._closing = False
         self._closed = False
         self._peer_code: int | None = None
+        self.was_opened = False
+        """The handshake was done."""
         self.failure = ""
         """Why we ended the connection ourselves, for the log; empty otherwise."""
 
@@ -110,13 +124,8 @@ class WebSocket(WSListener):
         transport = self._transport
         return 0 if transport is None else transport.underlying_transport.get_write_buffer_size()
 
-    @property
-    def is_open(self) -> bool:
-        """The handshake is done and the connection has not ended."""
-        return self._transport is not None
-
     def limit_unsent(self, limit_bytes: int) -> None:
-        """From more than ``limit_bytes`` unsent on the peer counts as gone, and the connection is dropped."""
+        """Drop the connection once more than ``limit_bytes`` are unsent: the peer is gone."""
         if self._transport is not None:
             self._transport.underlying_transport.set_write_buffer_limits(high=limit_bytes)
 
@@ -126,7 +135,7 @@ class WebSocket(WSListener):
             self._transport.send(_TEXT if isinstance(message, str) else _BINARY, message)
 
     def close(self, code: int) -> None:
-        """Say goodbye with ``code``; the socket is dropped when the peer answers, or after one second."""
+        """Say goodbye with ``code``; the socket goes when the peer answers, or after a second."""
         if self._closing or self._transport is None:
             return
         self._closing = True
@@ -143,11 +152,14 @@ class WebSocket(WSListener):
     # picows' callbacks
 
     def on_ws_connected(self, transport: WSTransport) -> None:
+        """The upgrade was answered."""
         self._transport = transport
+        self.was_opened = True
         self.limit_unsent(_UNSENT_LIMIT_BYTES)
         self._user.on_open(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """One frame; picows has unmasked it and answered pings."""
         kind = frame.msg_type
         if self._closing and kind != _CLOSE:
             return
@@ -201,13 +213,14 @@ class WebSocket(WSListener):
         self._fragments_bytes = 0
 
     def _receive_close(self, transport: WSTransport, frame: WSFrame) -> None:
-        code = int(frame.get_close_code())  # pyright: ignore[reportArgumentType] - an int at run time
+        code = int(frame.get_close_code().value)
         self._peer_code = code or 1005
         if not self._closing:
             self._closing = True
             transport.send_close(_close_code(code or 1000))
         transport.disconnect()
-        # disconnect() waits for the kernel to take what is unsent; a peer that does not read never lets it.
+        # disconnect() waits for the kernel to take what is unsent; a peer that does not read never
+        # lets it.
         self._loop.call_later(_CLOSE_REPLY_WITHIN_S, self.abort)
 
     def _fail(self, code: int, reason: str) -> None:
@@ -216,6 +229,7 @@ class WebSocket(WSListener):
         self.close(code)
 
     def pause_writing(self) -> None:
+        """The peer has left more unsent than it may."""
         # The transport's high-water mark is our limit.
         self.failure = "peer does not read"
         self._loop.call_soon(self.abort)
@@ -224,6 +238,7 @@ class WebSocket(WSListener):
         """Too late: the connection is being dropped."""
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The socket is closed."""
         self._closed = self._closing = True
         self._transport = None
         self._forget_fragments()
@@ -234,7 +249,7 @@ class WebSocket(WSListener):
 
 
 class _Adoption(asyncio.BufferedProtocol):
-    """First protocol of an adopted connection: gives picows the bytes that the front had read, then steps aside."""
+    """First protocol of an adopted connection: gives picows the bytes that the front had read."""
 
     def __init__(self, protocol: asyncio.BufferedProtocol, head: bytes) -> None:
         self._protocol = protocol
@@ -254,12 +269,12 @@ class _Adoption(asyncio.BufferedProtocol):
 
 
 def _close_code(code: int) -> WSCloseCode:
-    """picows takes any int in C but is typed with its enum, which lacks private codes."""
+    """Picows takes any int in C but is typed with its enum, which lacks private codes."""
     return code  # pyright: ignore[reportReturnType] - WSCloseCode is an IntEnum-like C enum
 
 
 async def adopt(sock: socket.socket, head: bytes, user: WebSocketUser) -> None:
-    """Make ``sock`` a WebSocket of ``user``; ``on_open`` is called before this returns unless the head is refused.
+    """Make ``sock`` a WebSocket of ``user``, whose ``on_open`` is called before this returns.
 
     Takes the socket over: it is closed in the end, also on errors.
 
@@ -279,16 +294,17 @@ async def adopt(sock: socket.socket, head: bytes, user: WebSocketUser) -> None:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _TCP_USER_TIMEOUT_MS)
         factory = await _protocol_factory(websocket)
-        await loop.connect_accepted_socket(lambda: _Adoption(factory(), head), sock)
+        transport, _ = await loop.connect_accepted_socket(lambda: _Adoption(factory(), head), sock)
     except BaseException:
         sock.close()
         raise
-    if not websocket.is_open:
+    if not websocket.was_opened:
+        transport.close()
         raise RemoteProtocolError("the upgrade head was refused")
 
 
 async def _protocol_factory(websocket: WebSocket) -> Callable[[], asyncio.BufferedProtocol]:
-    def listener(request: WSUpgradeRequest) -> WSListener:  # noqa: ARG001 - the front has checked the request
+    def listener(request: WSUpgradeRequest) -> WSListener:
         return websocket
 
     loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """How a gateway gets workers: claims at the pool, and the channel to the worker that was claimed.
 
-The pool lives in the supervisor and may restart, so its channel is made again on the next claim. Every wait has an end.
+The pool lives in the supervisor and may restart, so its channel is made again on the next claim.
+Every wait has an end.
 """
 
 from __future__ import annotations

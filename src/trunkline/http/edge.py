@@ -89,6 +89,7 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_message_begin()
         if self._head_timer is None:
             self._expect_head()
+            self._head_bytes = 1  # of the segment that is being parsed
 
     def on_headers_complete(self) -> None:
         """The head is here."""
@@ -174,11 +175,19 @@ def plain_response(refusal: Refusal) -> bytes:
     return head.encode() + body
 
 
-def media_edge(check: UpgradeCheck) -> type[asyncio.Protocol]:
-    """The class to give uvicorn as ``ws=``."""
+def media_edge(
+    check: UpgradeCheck, *, check_timeout_s: float = CHECK_TIMEOUT_S
+) -> type[asyncio.Protocol]:
+    """The class to give uvicorn as ``ws=``.
+
+    Args:
+        check: Asked for every upgrade under ``/ws/``.
+        check_timeout_s: Seconds that it may take.
+    """
 
     class MediaEdge(_MediaEdge):
         _check = staticmethod(check)
+        _check_timeout_s = check_timeout_s
 
     return MediaEdge
 
@@ -193,6 +202,7 @@ class _WebSocketProtocol(Protocol):
 
 class _MediaEdge(asyncio.Protocol):
     _check: UpgradeCheck
+    _check_timeout_s: float
     _checks_running = 0
 
     def __init__(
@@ -276,7 +286,7 @@ class _MediaEdge(asyncio.Protocol):
             return Refusal(503, "overloaded", "too many upgrades are being checked")
         _MediaEdge._checks_running += 1
         try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
+            async with asyncio.timeout(self._check_timeout_s):
                 return await self._check(upgrade)
         except TimeoutError:
             return Refusal(503, "overloaded", "the upgrade could not be checked in time")

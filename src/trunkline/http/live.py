@@ -35,7 +35,15 @@ from trunkline.settings import Settings
 from trunkline.store.records import AgentRecord
 from trunkline.telephony.webhook import UpgradeRequest
 
-__all__ = ["GatewayFleet", "MediaDoor", "PoolDispatcher", "agent_spec"]
+__all__ = [
+    "Fleet",
+    "GatewayFleet",
+    "MediaDoor",
+    "PoolDispatcher",
+    "agent_spec",
+    "call_facts",
+    "take_in_entry",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -87,6 +95,26 @@ class PoolDispatcher:
         )
 
 
+async def take_in_entry(context: Context, entry: JournalEntry) -> bool:
+    """Take one entry in; False when it has to be tried again."""
+    fact = Fact(
+        key=f"{entry.gateway}:{entry.segment}:{entry.number}",
+        call_id=entry.call_id,
+        kind=entry.kind,
+        at=datetime.fromtimestamp(entry.at, UTC),
+        data=entry.data,
+    )
+    try:
+        await take_in(context, fact)
+    except StoreError as error:
+        log.error("a journal entry could not be stored", call_id=entry.call_id, code=error.code)
+        return False
+    except Exception:
+        # One entry that cannot be understood must not hold up the facts of every other call.
+        log.exception("a journal entry was left out", call_id=entry.call_id, kind=entry.kind)
+    return True
+
+
 class GatewayFleet:
     """``calls.ports.Gateways`` over this machine's gateways."""
 
@@ -102,32 +130,12 @@ class GatewayFleet:
                 index=index,
                 handover_path=self._settings.handover_socket(index),
                 control_path=self._settings.control_socket(index),
-                sink=partial(self._take_in, context),
+                sink=partial(take_in_entry, context),
                 look_up=partial(look_up_numbers, context),
                 background=self._background,
             )
             self.gateways.append(gateway)
             self._background.start(gateway.run(), name=f"gateway {index}")
-
-    @staticmethod
-    async def _take_in(context: Context, entry: JournalEntry) -> bool:
-        """Take one entry in; False when it has to be tried again."""
-        fact = Fact(
-            key=f"{entry.gateway}:{entry.segment}:{entry.number}",
-            call_id=entry.call_id,
-            kind=entry.kind,
-            at=datetime.fromtimestamp(entry.at, UTC),
-            data=entry.data,
-        )
-        try:
-            await take_in(context, fact)
-        except StoreError as error:
-            log.error("a journal entry could not be stored", call_id=entry.call_id, code=error.code)
-            return False
-        except Exception:
-            # One entry that cannot be understood must not hold up the facts of every other call.
-            log.exception("a journal entry was left out", call_id=entry.call_id, kind=entry.kind)
-        return True
 
     def live_calls(self) -> Collection[str]:
         """See ``calls.ports.Gateways``."""

@@ -1,4 +1,4 @@
-"""Plays a carrier from the carrier's side, honest and strict: for the demo, ``trunkline call`` and tests.
+"""Plays a carrier from the carrier's side, honest and strict: for demo, ``call`` and tests.
 
 One folder for each carrier that can be played, of the carrier's own name, ending with
 ``SIMULATOR = …``. What every carrier's calls have in common is here: the line with its clock,

@@ -1,7 +1,7 @@
 """The human at the other end: a script of steps, and what the ear makes of the answers.
 
-Pure: the line calls ``act`` for each frame of its own time, and steps wait in that time. So a script
-behaves the same at any speed of the machine.
+Pure: the line calls ``act`` for each frame of its own time, and steps wait in that time. So a
+script behaves the same at any speed of the machine.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class WaitForBotSpeech:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitForBotSilence:
-    """Wait until the bot has spoken since our last turn and has then been silent for ``silence_ms``."""
+    """Wait until the bot has spoken since our last turn and is then silent for ``silence_ms``."""
 
     silence_ms: int = 700
     within_ms: int = _LONGEST_WAIT_MS
@@ -176,7 +176,7 @@ _Script = Generator[None, Line, None]
 
 
 def prepare(steps: Sequence[Step], voice: Voice) -> list[Step]:
-    """Return the steps with the audio of every ``Say`` that has only text. Slow: call it in a thread."""
+    """Return the steps with the audio of every ``Say`` that has only text. Slow."""
     ready: list[Step] = []
     for step in steps:
         if isinstance(step, Say) and step.text and not step.pcm16:
@@ -269,7 +269,9 @@ class Caller:
             line = yield from self._take(step, line)
         yield from self._take(WaitForHangup(), line)
 
-    def _take(self, step: Step, line: Line) -> Generator[None, Line, Line]:  # noqa: C901 - one arm a step
+    def _take(  # noqa: C901 - one arm a step
+        self, step: Step, line: Line
+    ) -> Generator[None, Line, Line]:
         match step:
             case Say():
                 line = yield from self._say(step, line)

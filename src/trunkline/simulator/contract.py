@@ -1,4 +1,4 @@
-"""What every simulated carrier can do: the seam between the command line and the carriers' folders."""
+"""What every simulated carrier can do: the seam between commands and carriers' folders."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Setup:
     rest_port: int = 0
     """Loopback port of the REST API; 0: any free one."""
     via: str | None = None
-    """``http://host:port`` where requests and sockets really go, whatever host their URLs name. None: where
-    the URLs say. For a server behind a proxy that should be rung without it."""
+    """``http://host:port`` where requests and sockets really go, whatever host their URLs name.
+    None: where the URLs say. For a server behind a proxy that should be rung without it."""
     tls: ssl.SSLContext | None = None
     """Trust for https and wss; None: the machine's own."""
 
@@ -60,7 +60,7 @@ class Ring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """The server did what the carrier does not allow. ``code`` is the carrier's error number or word."""
+    """The server did what the carrier does not allow. ``code``: the carrier's number or word."""
 
     code: str
     detail: str
@@ -137,7 +137,7 @@ class SimulatedCarrier(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Variables that make a Trunkline server take this one for its carrier: credentials and API base."""
+        """Variables that make a server take this for its carrier: credentials and API base."""
         ...
 
     async def ring(self, ring: Ring) -> CallReport:

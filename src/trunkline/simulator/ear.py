@@ -1,4 +1,4 @@
-"""When the bot is heard to speak: by the level of what the caller's telephone plays, nothing else."""
+"""When the bot is heard to speak: by the level of what the caller's telephone plays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from trunkline.audio import rms_dbfs
 __all__ = ["LOUD_DBFS", "Ear"]
 
 LOUD_DBFS = -45.0
-"""Speech is around -26 dBFS (ITU-T P.56), synthesisers' pauses and µ-law's own noise are below -60."""
+"""Speech is around -26 dBFS (ITU-T P.56); synthesisers' pauses and µ-law's noise are below -60."""
 
 _PAUSE_MS = 300  # silence within speech, between words: shorter ones do not end it
 

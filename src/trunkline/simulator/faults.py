@@ -12,7 +12,7 @@ class Fault(StrEnum):
     """One thing that carriers and networks do, and that a server has to bear."""
 
     DROP_SOCKET = "drop-socket"
-    """The media socket is gone in mid-call: no close frame, no ``stop``. The call is over with it."""
+    """The media socket is gone in mid-call: no close frame, no ``stop``. So ends the call."""
     NO_STOP = "no-stop"
     """At the end the socket closes without the carrier's word that the stream has ended."""
     NO_START = "no-start"
@@ -24,7 +24,7 @@ class Fault(StrEnum):
     ODD_FRAMES = "odd-frames"
     """The caller's audio comes cut at odd places in place of whole frames."""
     DUPLICATE_WEBHOOK = "duplicate-webhook"
-    """The first webhook comes twice at once, as a retry does; the call goes by the second answer."""
+    """The first webhook comes twice at once, as a retry does; the second answer counts."""
     DUPLICATE_CALLBACKS = "duplicate-callbacks"
     """Every status callback comes twice."""
     REORDER_CALLBACKS = "reorder-callbacks"

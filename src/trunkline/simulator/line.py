@@ -1,4 +1,4 @@
-"""One telephone line: what the caller says and hears, frame by frame, on the carrier's clock. No sockets, no clock."""
+"""One telephone line: what the caller says and hears, frame by frame. No sockets, no clock."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LineCounts:
     unplayed_bytes: int
     """Still in the buffer when its stream ended: cut off."""
     gaps: int
-    """Times that bot audio came late: the buffer ran dry in mid-speech and went on within 200 ms."""
+    """Times that bot audio came late: the buffer ran dry and went on within 200 ms."""
     clears: int
 
 

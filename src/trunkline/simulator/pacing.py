@@ -11,8 +11,8 @@ __all__ = ["ticks"]
 async def ticks(interval_ms: int) -> AsyncIterator[int]:
     """Yield 0, 1, 2, … every ``interval_ms``, by absolute deadlines.
 
-    After a stall the ticks that were missed follow at once: a carrier's clock does not lose time, so
-    no frame is left out. The loop is given a turn between them.
+    After a stall the ticks that were missed follow at once: a carrier's clock does not lose time,
+    so no frame is left out. The loop is given a turn between them.
     """
     loop = asyncio.get_running_loop()
     started_s = loop.time()

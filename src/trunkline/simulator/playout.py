@@ -1,4 +1,4 @@
-"""The carrier's buffer of received audio: played in order, with marks in between, dropped by ``clear``."""
+"""The carrier's buffer of bot audio: played in order, with marks, dropped by ``clear``."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _Mark:
 
 
 class PlayoutBuffer:
-    """Payload and marks in the order in which they came. Pure: whoever owns it takes at the pace of playing.
+    """Payload and marks in the order in which they came. Pure: its owner takes at its own pace.
 
-    ``received_bytes`` is at all times ``played_bytes + cleared_bytes + dropped_bytes + queued_bytes``.
+    ``received_bytes`` is at all times the sum of played, cleared, dropped and queued bytes.
     """
 
     def __init__(self) -> None:

@@ -14,6 +14,7 @@ from .locks import take_locks
 from .models import AgentRow
 from .records import AgentRecord
 from .rows import agent_columns, count_changed, to_agent
+from .values import as_stored
 
 __all__ = ["create_agent", "delete_agent", "fetch_agent", "fetch_agents", "update_agent"]
 
@@ -26,8 +27,7 @@ async def create_agent(session: AsyncSession, agent: AgentRecord, now: datetime)
     row = AgentRow(**agent_columns(agent), revision=1, created_at=now, updated_at=now)
     session.add(row)
     await session.flush()
-    await session.refresh(row)
-    return to_agent(row)
+    return as_stored(to_agent(row))
 
 
 async def update_agent(session: AsyncSession, agent: AgentRecord, now: datetime) -> AgentRecord:
@@ -40,8 +40,7 @@ async def update_agent(session: AsyncSession, agent: AgentRecord, now: datetime)
     row.revision += 1
     row.updated_at = now
     await session.flush()
-    await session.refresh(row)
-    return to_agent(row)
+    return as_stored(to_agent(row))
 
 
 async def delete_agent(session: AsyncSession, name: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import ColumnElement, and_, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from trunkline.errors import Conflict
 from trunkline.telephony.call import CallState
 
 from .changes import OPEN_STATES
@@ -17,7 +16,8 @@ from .locks import take_locks
 from .models import CallRow
 from .records import CallFilter, CallPage, CallRecord, NewEvent, SlotRequest
 from .rows import columns_of, to_call
-from .slots import slot_lock, take_slots
+from .slots import check_slots, slot_lock, take_slots
+from .values import as_stored
 
 __all__ = [
     "admit_call",
@@ -74,14 +74,11 @@ async def admit_call(
         row = await session.scalar(select(CallRow).where(condition))
         if row is not None:
             return to_call(row), False
-    if await session.get(CallRow, call.id) is not None:
-        raise Conflict("there is already a call of that id")
-    row = CallRow(**columns_of(call))
-    session.add(row)
+    await check_slots(session, call, slots)
+    session.add(CallRow(**columns_of(call)))
     await session.flush()  # before the slots, which refer to it
-    await take_slots(session, call, slots)
-    await session.refresh(row)
-    return to_call(row), True
+    await take_slots(session, call.id, slots)
+    return as_stored(call), True
 
 
 async def fetch_call(session: AsyncSession, call_id: str) -> CallRecord | None:
@@ -177,5 +174,4 @@ async def change_call(
     await session.flush()
     for event in events:
         await add_event(session, event)
-    await session.refresh(row)
-    return to_call(row)
+    return as_stored(to_call(row))

@@ -150,10 +150,10 @@ def _sqlite_reader(url: URL, *, busy_timeout_s: float) -> AsyncEngine:
 
 
 def _postgresql_connect_args(
-    statement_timeout_s: float, command_timeout_s: float | None
+    connect_timeout_s: float, statement_timeout_s: float, command_timeout_s: float | None
 ) -> dict[str, object]:
     return {
-        "timeout": CONNECT_TIMEOUT_S,
+        "timeout": connect_timeout_s,
         "command_timeout": command_timeout_s,
         "server_settings": {
             "application_name": "trunkline",
@@ -164,10 +164,12 @@ def _postgresql_connect_args(
     }
 
 
-def _postgresql_engine(url: URL) -> AsyncEngine:
+def _postgresql_engine(url: URL, *, connect_timeout_s: float) -> AsyncEngine:
     return create_async_engine(
         url,
-        connect_args=_postgresql_connect_args(STATEMENT_TIMEOUT_S, COMMAND_TIMEOUT_S),
+        connect_args=_postgresql_connect_args(
+            connect_timeout_s, STATEMENT_TIMEOUT_S, COMMAND_TIMEOUT_S
+        ),
         pool_size=POSTGRESQL_CONNECTIONS,
         max_overflow=0,
         pool_timeout=TRANSACTION_TIMEOUT_S,
@@ -190,7 +192,7 @@ def create_migration_engine(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S)
         return _sqlite_writer(url, busy_timeout_s=busy_timeout_s, foreign_keys=False)
     return create_async_engine(
         url,
-        connect_args=_postgresql_connect_args(0, None),
+        connect_args=_postgresql_connect_args(CONNECT_TIMEOUT_S, 0, None),
         poolclass=NullPool,
         hide_parameters=True,
         json_serializer=dump_json,
@@ -222,8 +224,9 @@ def _translate(error: Exception) -> TrunklineError:
             sqlstate = str(getattr(error.orig, "sqlstate", None) or "")
             if error.connection_invalidated or _TRANSIENT_SQLSTATE.fullmatch(sqlstate):
                 return StoreUnavailable(f"the database is not available ({name})")
-            if sqlstate.startswith("54"):  # program limit exceeded: text too long for an index
-                return InvalidRequest("a value is too long to be stored")
+            # Data exceptions, and limits such as text that is too long for an index.
+            if sqlstate.startswith(("22", "54")):
+                return InvalidRequest("a value is too large or of the wrong kind to be stored")
             return StoreError(f"the database refused a statement ({name})")
         case exc.SQLAlchemyError():
             return StoreError(f"the database could not be used ({name})")
@@ -299,13 +302,24 @@ class Database:
             await self.reader.dispose()
 
 
-def open_database(url: URL, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Database:
-    """Make the pools; nothing is connected before the first transaction."""
+def open_database(
+    url: URL,
+    *,
+    busy_timeout_s: float = BUSY_TIMEOUT_S,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Database:
+    """Make the pools; nothing is connected before the first transaction.
+
+    Args:
+        url: from ``parse_database_url``.
+        busy_timeout_s: how long SQLite waits for another process, in seconds.
+        connect_timeout_s: how long a new connection to PostgreSQL may take, in seconds.
+    """
     if url.get_backend_name() == "sqlite":
         return Database(
             url,
             _sqlite_writer(url, busy_timeout_s=busy_timeout_s),
             _sqlite_reader(url, busy_timeout_s=busy_timeout_s),
         )
-    engine = _postgresql_engine(url)
+    engine = _postgresql_engine(url, connect_timeout_s=connect_timeout_s)
     return Database(url, engine, engine.execution_options(postgresql_readonly=True))

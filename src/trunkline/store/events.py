@@ -12,6 +12,7 @@ from trunkline.errors import UnknownCall
 from .models import CallRow, EventRow
 from .records import EventRecord, NewEvent
 from .rows import to_event
+from .values import as_stored
 
 __all__ = ["add_event", "append_event", "fetch_events", "is_done"]
 
@@ -37,8 +38,7 @@ async def add_event(session: AsyncSession, event: NewEvent) -> EventRecord | Non
     )
     session.add(row)
     await session.flush()
-    await session.refresh(row)
-    return to_event(row)
+    return as_stored(to_event(row))
 
 
 async def append_event(session: AsyncSession, event: NewEvent) -> EventRecord | None:

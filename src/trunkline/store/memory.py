@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ from .records import (
     Store,
 )
 from .slots import find_full_scope
-from .values import check_text, check_time, copy_json
+from .values import as_stored, check_text, check_time
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -41,33 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["InMemoryStore"]
 
 Record = TypeVar("Record", bound="DataclassInstance")
-_JSON_FIELDS = {"body", "data", "pipeline", "raw", "stats"}
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _stored(record: Record) -> Record:
-    """The record as a database would give it back."""
-    values: dict[str, Any] = {}
-    for field in fields(record):
-        value: object = getattr(record, field.name)
-        values[field.name] = _stored_value(field.name, value)
-    return replace(record, **values)
-
-
-def _stored_value(name: str, value: object) -> object:
-    match value:
-        case _ if name in _JSON_FIELDS:
-            return copy_json(value)
-        case str():
-            check_text(value)
-            return value
-        case datetime():
-            return check_time(value)
-        case _:
-            return value
 
 
 def _matches(call: CallRecord, where: CallFilter) -> bool:
@@ -123,9 +100,9 @@ class InMemoryStore(Store):
         if agent.name in self._agents:
             raise Conflict(f"there is already an agent named {agent.name!r}")
         now = self._now()
-        created = _stored(replace(agent, revision=1, created_at=now, updated_at=now))
+        created = as_stored(replace(agent, revision=1, created_at=now, updated_at=now))
         self._agents[agent.name] = created
-        return _stored(created)
+        return as_stored(created)
 
     @override
     async def update_agent(self, agent: AgentRecord) -> AgentRecord:
@@ -133,7 +110,7 @@ class InMemoryStore(Store):
         old = self._agents.get(agent.name)
         if old is None:
             raise UnknownAgent(agent.name)
-        updated = _stored(
+        updated = as_stored(
             replace(
                 agent,
                 revision=old.revision + 1,
@@ -142,7 +119,7 @@ class InMemoryStore(Store):
             )
         )
         self._agents[agent.name] = updated
-        return _stored(updated)
+        return as_stored(updated)
 
     @override
     async def delete_agent(self, name: str) -> None:
@@ -158,7 +135,7 @@ class InMemoryStore(Store):
     @override
     async def fetch_agents(self) -> Sequence[AgentRecord]:
         self._reach()
-        return [_stored(self._agents[name]) for name in sorted(self._agents)]
+        return [as_stored(self._agents[name]) for name in sorted(self._agents)]
 
     # calls and slots
 
@@ -167,10 +144,10 @@ class InMemoryStore(Store):
         self, call: CallRecord, slots: Sequence[SlotRequest]
     ) -> tuple[CallRecord, bool]:
         self._reach()
-        stored = _stored(call)
+        stored = as_stored(call)
         twin = self._find_twin(stored)
         if twin is not None:
-            return _stored(twin), False
+            return as_stored(twin), False
         if call.id in self._calls:
             raise Conflict("there is already a call of that id")
         full = find_full_scope(call, slots, self._count())
@@ -178,7 +155,7 @@ class InMemoryStore(Store):
             raise full
         self._calls[call.id] = stored
         self._slots[call.id] = frozenset(check_text(slot.scope) for slot in slots)
-        return _stored(stored), True
+        return as_stored(stored), True
 
     def _find_twin(self, call: CallRecord) -> CallRecord | None:
         """The stored call that ``call`` asks for; the carrier's id decides first."""
@@ -231,13 +208,13 @@ class InMemoryStore(Store):
     ) -> CallPage:
         check_limit(limit)
         self._reach()
-        found = [call for call in self._calls.values() if _matches(call, _stored(where))]
+        found = [call for call in self._calls.values() if _matches(call, as_stored(where))]
         if cursor is not None:
             position = decode_cursor(cursor)
             after = (position.created_at, position.call_id)
             found = [call for call in found if (call.created_at, call.id) < after]
         found.sort(key=_age, reverse=True)
-        page = [_stored(call) for call in found[:limit]]
+        page = [as_stored(call) for call in found[:limit]]
         return CallPage(
             calls=page, next_cursor=encode_cursor(page[-1]) if len(found) > limit else None
         )
@@ -250,7 +227,7 @@ class InMemoryStore(Store):
             for call in self._calls.values()
             if call.state in OPEN_STATES or call.hangup_pending
         )
-        return [_stored(call) for call in sorted(is_open, key=_age)]
+        return [as_stored(call) for call in sorted(is_open, key=_age)]
 
     @override
     async def change_call(
@@ -269,13 +246,13 @@ class InMemoryStore(Store):
         if events and self._is_done(events[0]):
             return None
         values: dict[str, Any] = {**changes}
-        changed = _stored(replace(call, **values))
-        prepared = [_stored(event) for event in events]
+        changed = as_stored(replace(call, **values))
+        prepared = [as_stored(event) for event in events]
         self._check_unique(changed)
         self._calls[call_id] = changed
         for event in prepared:
             self._append(event)
-        return _stored(changed)
+        return as_stored(changed)
 
     def _check_unique(self, changed: CallRecord) -> None:
         for other in self._calls.values():
@@ -309,12 +286,12 @@ class InMemoryStore(Store):
         self._events.append(record)
         if event.key is not None:
             self._event_keys.add((event.call_id, event.key))
-        return _stored(record)
+        return as_stored(record)
 
     @override
     async def append_event(self, event: NewEvent) -> EventRecord | None:
         self._reach()
-        prepared = _stored(event)
+        prepared = as_stored(event)
         if event.call_id not in self._calls:
             raise UnknownCall(event.call_id)
         return self._append(prepared)
@@ -336,14 +313,14 @@ class InMemoryStore(Store):
             for event in self._events[max(after_id, 0) :]
             if event.call_id == call_id and (kinds is None or event.kind in kinds)
         )
-        return [_stored(event) for event, _ in zip(found, range(limit), strict=False)]
+        return [as_stored(event) for event, _ in zip(found, range(limit), strict=False)]
 
     # keys and settings
 
     @override
     async def create_api_key(self, key: ApiKeyRecord) -> None:
         self._reach()
-        stored = _stored(key)
+        stored = as_stored(key)
         if key.id in self._keys or any(other.digest == key.digest for other in self._keys.values()):
             raise Conflict("what is stored already contradicts the request")
         self._keys[key.id] = stored
@@ -385,7 +362,7 @@ class InMemoryStore(Store):
     @override
     async def save_carrier_settings(self, settings: CarrierSettings) -> None:
         self._reach()
-        self._carriers[settings.carrier] = _stored(settings)
+        self._carriers[settings.carrier] = as_stored(settings)
 
     @override
     async def fetch_setting(self, name: str) -> str | None:
@@ -403,7 +380,7 @@ class InMemoryStore(Store):
 
 
 def _found(record: Record | None) -> Record | None:
-    return None if record is None else _stored(record)
+    return None if record is None else as_stored(record)
 
 
 def _first(records: Iterable[Record]) -> Record | None:

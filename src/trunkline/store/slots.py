@@ -13,7 +13,7 @@ from .models import SlotRow
 from .records import CallRecord, SlotRequest
 from .rows import count_changed
 
-__all__ = ["count_slots", "find_full_scope", "free_slots", "slot_lock", "take_slots"]
+__all__ = ["check_slots", "count_slots", "find_full_scope", "free_slots", "slot_lock", "take_slots"]
 
 
 def slot_lock(scope: str) -> str:
@@ -34,19 +34,24 @@ def find_full_scope(
     return None
 
 
-async def take_slots(
+async def check_slots(
     session: AsyncSession, call: CallRecord, requests: Sequence[SlotRequest]
 ) -> None:
-    """Take one slot in every scope. The caller holds the lock of each, so the count stays true.
+    """Return if every scope has a free slot. The caller holds their locks, so it stays free.
 
     Raises:
-        NoFreeSlot: a scope is full; the transaction has to be rolled back.
+        NoFreeSlot: a scope is full.
     """
     scopes = {request.scope for request in requests}
     full = find_full_scope(call, requests, await count_slots(session, scopes))
     if full is not None:
         raise full
-    session.add_all(SlotRow(call_id=call.id, scope=scope) for scope in sorted(scopes))
+
+
+async def take_slots(session: AsyncSession, call_id: str, requests: Sequence[SlotRequest]) -> None:
+    """Take one slot in every scope, each of which was just checked."""
+    scopes = sorted({request.scope for request in requests})
+    session.add_all(SlotRow(call_id=call_id, scope=scope) for scope in scopes)
     await session.flush()
 
 

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from trunkline.errors import InvalidRequest
 
-__all__ = ["check_text", "check_time", "copy_json", "dump_json"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["as_stored", "check_text", "check_time", "copy_json", "dump_json"]
+
+Record = TypeVar("Record", bound="DataclassInstance")
+_JSON_FIELDS = {"body", "data", "pipeline", "raw", "stats"}
+"""Fields of records that hold any JSON value."""
 
 
 def check_text(value: str) -> str:
@@ -41,6 +49,34 @@ def check_time(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("times in the store need a time zone")
     return value.astimezone(UTC)
+
+
+def as_stored(record: Record) -> Record:
+    """Return the record as a database would give it back, which spares asking it.
+
+    Raises:
+        InvalidRequest: it has text that cannot be stored.
+        TypeError: what should be JSON is not.
+        ValueError: a time without zone, or a number that JSON does not have.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(record):
+        value: object = getattr(record, field.name)
+        values[field.name] = _stored_value(field.name, value)
+    return replace(record, **values)
+
+
+def _stored_value(name: str, value: object) -> object:
+    if name in _JSON_FIELDS:
+        return copy_json(value)
+    match value:
+        case str():
+            check_text(value)
+            return value
+        case datetime():
+            return check_time(value)
+        case _:
+            return value
 
 
 def copy_json(value: object) -> object:

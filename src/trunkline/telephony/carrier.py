@@ -165,6 +165,8 @@ class DialOrder:
     call_id: str
     to_number: str
     from_number: str
+    stream: StreamConnect
+    """Where the answered call's media goes, for APIs that take the address itself."""
     answer: Document
     """The markup for the answered call, sent inline where the carrier takes it and it fits."""
 
@@ -270,6 +272,10 @@ class Features:
     """The carrier redials the same media URL after a failed or lost socket: the token comes
     again."""
 
+    lead_ms: int = 400
+    """Audio sent ahead into the carrier's buffer at most; small where it drops what comes too early."""
+    wants_silence: bool = False
+    """The carrier ends or degrades calls that send it nothing: send silence while the bot is quiet."""
     answer_markup_inline_chars: int | None = None
     """Longest markup that the dial request itself can carry; None: only by URL."""
 

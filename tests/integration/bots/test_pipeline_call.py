@@ -1,4 +1,4 @@
-"""A pipeline agent in conversation: real services (the offline ones), real channel, a scripted gateway and caller."""
+"""A pipeline agent in conversation: real services, a real channel, a scripted caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tests.support.waiting import eventually
 from trunkline.audio import resample
 from trunkline.bots import load
 from trunkline.bots.offline.speech import Synthesizer
-from trunkline.dispatch.messages import AgentSpec, TranscriptLine
+from trunkline.bots.pipeline import validate_pipeline
+from trunkline.bots.services import build_services
+from trunkline.dispatch.messages import AgentSpec, SpokenText, TranscriptLine
 from trunkline.errors import WorkerFailed
 
 HOURS = "We are open from nine to five. On Saturday we close at noon."
@@ -183,7 +185,7 @@ async def test_cancelled_run_leaves_nothing_behind() -> None:
 
 
 async def test_service_that_fails_for_good_fails_the_bot() -> None:
-    spec = agent(tts={"service": "tests.support.failing_services:SilentTTSService"})
+    spec = agent(tts={"service": "tests.support.peculiar_services:SilentTTSService"})
     async with bot_call(load(spec), call_started(spec)) as call:
         with pytest.raises(WorkerFailed, match="SilentTTSService failed"):
             await call.finished()
@@ -206,7 +208,7 @@ async def test_noise_that_interrupts_is_answered() -> None:
 async def test_answer_that_failed_once_is_asked_for_again() -> None:
     llm = {
         **PIPELINE["llm"],
-        "service": "tests.support.failing_services:StumblingLLMService",
+        "service": "tests.support.peculiar_services:StumblingLLMService",
         "failures": 1,
     }
     spec = agent(llm=llm)
@@ -219,7 +221,7 @@ async def test_answer_that_failed_once_is_asked_for_again() -> None:
 async def test_answer_that_keeps_failing_fails_the_bot() -> None:
     llm = {
         **PIPELINE["llm"],
-        "service": "tests.support.failing_services:StumblingLLMService",
+        "service": "tests.support.peculiar_services:StumblingLLMService",
         "failures": 99,
     }
     spec = agent(llm=llm)
@@ -228,3 +230,50 @@ async def test_answer_that_keeps_failing_fails_the_bot() -> None:
         call.gateway.speak(spoken("what are your opening hours"))
         with pytest.raises(WorkerFailed, match="StumblingLLMService failed"):
             await call.finished()
+
+
+async def test_words_with_times_are_heard_to_the_word() -> None:
+    spec = agent(
+        greeting="one two three four five six seven eight nine ten",
+        tts={"service": "tests.support.peculiar_services:WordTimingTTSService"},
+    )
+    async with bot_call(load(spec), call_started(spec)) as call:
+        await call.gateway.hears(900)
+        call.gateway.speak(spoken("that is enough thank you"))
+        await eventually(lambda: call.gateway.transcript, what="the cut greeting")
+        await eventually(lambda: len(call.gateway.last_checkpoint) > 1, what="the conversation")
+    cut = next(line for line in call.gateway.received if isinstance(line, TranscriptLine))
+    assert cut.interrupted
+    assert cut.heard_text is not None
+    heard = cut.heard_text.split()
+    assert 4 <= len(heard) < 10
+    assert cut.text.split()[: len(heard)] == heard
+    assert call.gateway.last_checkpoint[0] == {"role": "assistant", "content": cut.heard_text}
+    words = [message for message in call.gateway.received if isinstance(message, SpokenText)]
+    assert [word.text for word in words[:3]] == ["one", "two", "three"]
+    for number, word in enumerate(words[:10]):
+        assert abs(word.offset_ms - 200 * number) <= 30
+
+
+async def test_prompt_goes_to_the_service_or_into_the_conversation() -> None:
+    environment = {"OPENAI_API_KEY": "x"}
+    row = {**PIPELINE, "llm": {"service": "openai", "model": "gpt-4.1"}}
+    services = build_services(validate_pipeline(row), environment, prompt="Be kind.")
+    assert services.has_prompt
+    services = build_services(validate_pipeline(PIPELINE), environment, prompt="Be kind.")
+    assert not services.has_prompt
+
+
+async def test_gateway_that_cannot_clear_does_not_hold_up_the_turn() -> None:
+    spec = agent()
+    async with bot_call(load(spec), call_started(spec), speed=1) as call:
+        call.gateway.can_clear = False
+        await call.gateway.hears(200)
+        call.gateway.press("1")
+        await eventually(lambda: len(call.gateway.transcript) == 2, within_s=3, what="the turns")
+        lines = sorted(call.gateway.transcript)
+    assert lines[1] == ("caller", "[dtmf 1]")
+    speaker, heard = lines[0]
+    assert speaker == "bot"
+    assert "Hello Ada.".startswith(heard)
+    assert heard != "Hello Ada."

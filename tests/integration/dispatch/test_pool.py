@@ -337,12 +337,13 @@ async def test_a_stopped_zygote_is_replaced(run_dir: Path, tmp_path: Path) -> No
 
 
 async def test_a_killed_base_zygote_is_replaced_when_it_is_needed(rig: PoolRig) -> None:
-    await rig.client.prepare(rig.agent())
+    agent = rig.agent()
+    await rig.client.prepare(agent)
     zygote = (await rig.until(warm=1))["zygote_pid"]
     base = parent_of(zygote)
     os.kill(base, signal.SIGKILL)
     await eventually(lambda: not is_alive(base), what="the base zygote's end")
-    await finish(await start_call(rig, rig.agent(), "call-1"))
+    await finish(await start_call(rig, agent, "call-1"))
     other = rig.agent(name="other")
     await finish(await start_call(rig, other, "call-2"))
     assert (await rig.figures())["zygote_pid"] == zygote

@@ -1,4 +1,4 @@
-"""Everyone a gateway talks to, as real sockets: the front that hands over, the pool, workers, and a Twilio-shaped caller."""
+"""Everyone a gateway talks to, as real sockets: front, pool, workers, a Twilio-shaped caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.support.waiting import eventually
-from trunkline.dispatch.channel import Channel, FrameReader, pack, split_audio_out
+from trunkline.dispatch.channel import Channel, FrameReader, pack
 from trunkline.dispatch.messages import (
     AgentSpec,
     BotFinished,
@@ -174,7 +174,7 @@ class Front:
 
 
 class Worker:
-    """One worker in the test's own process. ``script`` decides what it does; without one it echoes audio."""
+    """One worker in the test's own process. Echoes audio unless told not to."""
 
     def __init__(self, *, echoes: bool = True, beats: bool = True) -> None:
         self.echoes = echoes
@@ -233,7 +233,7 @@ class Worker:
 
 
 class Pool:
-    """The supervisor's pool, as the gateway sees it: answers claims with workers that the test has made."""
+    """The supervisor's pool, as the gateway sees it: answers claims with workers."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -312,7 +312,7 @@ class Pool:
 
 
 class Caller:
-    """A Twilio-shaped caller: plays what it gets at the pace of a telephone, echoes marks when they are due."""
+    """A Twilio-shaped caller: plays at the pace of a telephone, echoes marks when due."""
 
     def __init__(self, websocket: ClientConnection, call_id: str) -> None:
         self.websocket = websocket

@@ -25,6 +25,10 @@ from trunkline.dispatch.messages import Handover, Heartbeat
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 MEGABYTE = 1 << 20
+START = (
+    b'{"event":"start","streamSid":"MZ1",'
+    b'"start":{"accountSid":"AC1","callSid":"CA1","streamSid":"MZ1"}}'
+)
 
 
 class RawCaller:
@@ -44,7 +48,9 @@ class RawCaller:
             async with asyncio.timeout(10):
                 while chunk := await loop.sock_recv(self.sock, 65536):
                     received += chunk
-        _, _, frames = received.partition(b"\r\n\r\n") if received.startswith(b"HTTP") else (0, 0, received)
+        _, _, frames = (
+            received.partition(b"\r\n\r\n") if received.startswith(b"HTTP") else (0, 0, received)
+        )
         at = 0
         while at + 4 <= len(frames):
             kind, length = frames[at] & 0x0F, frames[at + 1] & 0x7F
@@ -60,7 +66,9 @@ async def raw_call(stage: Stage, call_id: str, extra: bytes = b"", **changes: ob
     caller_end, server_end = await accept_pair()
     caller_end.setblocking(False)
     with server_end:
-        answer = await stage.front.hand_over(facts(call_id, **changes), server_end, HEAD % KEY + extra)
+        answer = await stage.front.hand_over(
+            facts(call_id, **changes), server_end, HEAD % KEY + extra
+        )
     assert answer.error == ""
     return RawCaller(caller_end)
 
@@ -107,8 +115,7 @@ async def test_nonsense_closes_that_call_only(stage: Stage, sent: bytes, code: i
 
 
 async def test_bytes_that_came_with_the_head_are_not_lost(stage: Stage) -> None:
-    start = b'{"event":"start","streamSid":"MZ1","start":{"accountSid":"AC1","callSid":"CA1","streamSid":"MZ1"}}'
-    caller = await raw_call(stage, stage.call_id, frame(0x81, start))
+    caller = await raw_call(stage, stage.call_id, frame(0x81, START))
     assert (await stage.front.wait_for(stage.call_id, "stream_started")).data["stream_id"] == "MZ1"
     caller.sock.close()
     assert (await stage.front.ended(stage.call_id))["how"] == "lost"
@@ -120,7 +127,9 @@ def memory_kb(pid: int) -> int:
 
 
 @pytest.mark.parametrize("fragments", [1, 4000])
-async def test_200_megabytes_in_one_message_cost_no_memory(own_stage: Stage, fragments: int) -> None:
+async def test_200_megabytes_in_one_message_cost_no_memory(
+    own_stage: Stage, fragments: int
+) -> None:
     stage = own_stage
     bad = await raw_call(stage, f"bad-{stage.call_id}")
     before_kb = memory_kb(stage.gateway.pid)
@@ -145,9 +154,10 @@ async def test_a_peer_that_stops_reading_is_dropped(stage: Stage) -> None:
     caller_end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     server_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     caller_end.setblocking(False)
-    start = b'{"event":"start","streamSid":"MZ1","start":{"accountSid":"AC1","callSid":"CA1","streamSid":"MZ1"}}'
     with server_end:
-        await stage.front.hand_over(facts(f"deaf-{stage.call_id}"), server_end, HEAD % KEY + frame(0x81, start))
+        await stage.front.hand_over(
+            facts(f"deaf-{stage.call_id}"), server_end, HEAD % KEY + frame(0x81, START)
+        )
     worker = await stage.pool.worker(f"deaf-{stage.call_id}")
     worker.say(1, bytes(8 * 60_000))
     ended = await stage.front.ended(f"deaf-{stage.call_id}", within_s=30)
@@ -169,14 +179,21 @@ async def test_packets_that_are_no_hand_over(own_stage: Stage) -> None:
         (whole, [descriptor, descriptor]),
         (whole, [descriptor] * 9),
         (pack(Heartbeat()), [descriptor]),
-        (pack(Handover(version=99, handover_id=1, head=b"", facts=facts(stage.call_id))), [descriptor]),
+        (
+            pack(Handover(version=99, handover_id=1, head=b"", facts=facts(stage.call_id))),
+            [descriptor],
+        ),
     ]:
         answer = await stage.front.send_packet(packet, descriptors)
         assert answer.error == "invalid_handover"
     assert len(descriptors_of(stage.gateway.pid)) == before
-    answer = await stage.front.hand_over(facts(stage.call_id, carrier="nobody"), server_end, HEAD % KEY)
+    answer = await stage.front.hand_over(
+        facts(stage.call_id, carrier="nobody"), server_end, HEAD % KEY
+    )
     assert answer.error == "unknown_carrier"
-    answer = await stage.front.hand_over(facts(stage.call_id), server_end, b"GET / HTTP/1.1\r\n\r\n")
+    answer = await stage.front.hand_over(
+        facts(stage.call_id), server_end, b"GET / HTTP/1.1\r\n\r\n"
+    )
     assert answer.error == "protocol_error"
     caller_end.close()
     server_end.close()

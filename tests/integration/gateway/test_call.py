@@ -227,8 +227,10 @@ async def test_a_second_stream_replaces_the_first_and_has_its_conversation(stage
             assert (await stage.front.ended(stage.call_id))["how"] == "replaced"
             await second.stop()
             await eventually(
-                lambda: [e.data["how"] for e in stage.front.of(stage.call_id, "stream_ended")]
-                == ["replaced", "stop"],
+                lambda: (
+                    [e.data["how"] for e in stage.front.of(stage.call_id, "stream_ended")]
+                    == ["replaced", "stop"]
+                ),
                 what="both ends",
             )
 

@@ -83,7 +83,9 @@ async def test_a_stopped_worker_is_noticed_by_its_missing_heartbeat(
 async def test_a_bot_that_raises_ends_the_call_and_says_why(stage: Stage) -> None:
     async with call(stage.front, facts(stage.call_id)) as caller:
         await caller.start()
-        (await stage.pool.worker(stage.call_id)).send(BotFinished(error="ValueError: no such voice"))
+        (await stage.pool.worker(stage.call_id)).send(
+            BotFinished(error="ValueError: no such voice")
+        )
         failure = await failed(stage, caller)
         assert (failure["reason"], failure["detail"]) == ("raised", "ValueError: no such voice")
 
@@ -172,7 +174,6 @@ async def test_a_worker_that_never_reads_costs_a_bounded_buffer(stage: Stage) ->
         for second in range(100):
             await caller.send_audio(part, second * 1000)
             await asyncio.sleep(0)
-        worker.channel._transport.resume_reading  # noqa: B018, SLF001
         await caller.stop()
         stats = (await stage.front.ended(stage.call_id))["stats"]
         assert stats["dropped_bytes_in"] > 0

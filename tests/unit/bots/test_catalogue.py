@@ -15,7 +15,9 @@ from trunkline.bots.catalogue import (
 from trunkline.errors import ConfigError
 
 
-@pytest.mark.parametrize("path", [path for names in SHORT_NAMES.values() for path in names.values()])
+@pytest.mark.parametrize(
+    "path", [path for names in SHORT_NAMES.values() for path in names.values()]
+)
 def test_every_short_name_is_a_class_that_is_there(path: str) -> None:
     module, _, name = path.partition(":")
     assert isinstance(getattr(import_module(module), name), type)
@@ -28,7 +30,9 @@ def test_class_paths_are_taken_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", ["elevenlabs", "os.system", "a:b:c", ":x", "a.b:", "deepgram "])
 def test_unknown_service_is_refused_and_says_what_there_is(name: str) -> None:
-    with pytest.raises(ConfigError, match="use one of deepgram|use one of cartesia") as caught:
+    with pytest.raises(
+        ConfigError, match="use one of cartesia, deepgram, offline, openai"
+    ) as caught:
         class_path(Stage.STT, name)
     assert caught.value.field == "stt.service"
 

@@ -46,12 +46,12 @@ def test_missing_key_is_named(stage: Stage, service: str, variable: str) -> None
 
 def test_key_of_a_class_that_is_in_no_table_is_asked_for() -> None:
     class_path = "pipecat.services.fish.tts:FishAudioTTSService"
-    with pytest.raises(ConfigError, match="FISH_API_KEY|pip install"):
+    with pytest.raises(ConfigError, match=r"FISH_API_KEY|pip install"):
         build_service(Stage.TTS, settings(class_path), {})
 
 
 def test_option_without_a_place_is_refused_and_says_what_there_is() -> None:
-    with pytest.raises(ConfigError, match="has no such setting; it has .*model") as caught:
+    with pytest.raises(ConfigError, match=r"has no such setting; it has .*model") as caught:
         build_service(Stage.LLM, settings("openai", temprature=1), KEYS)
     assert caught.value.field == "pipeline.llm.temprature"
 
@@ -75,7 +75,7 @@ def test_class_of_another_kind_is_refused(path: str) -> None:
 
 
 def test_settings_that_the_class_refuses() -> None:
-    with pytest.raises(ConfigError, match=r"cannot be made of these settings|stt\."):
+    with pytest.raises(ConfigError, match="either phrases or grammar"):
         build_service(Stage.STT, settings("offline"), {})
 
 

@@ -70,7 +70,8 @@ async def test_a_leg_that_may_be_up_is_ended(world: FrontWorld) -> None:
     world.twilio.add(CALL_SID, "in-progress")
     ended = await end(world, await answered(world), leg_is_down=False)
     assert world.twilio.hangups == [CALL_SID]
-    assert not ended.hangup_pending or not (await world.call(ended.id)).hangup_pending
+    assert not ended.hangup_pending
+    assert not (await world.call(ended.id)).hangup_pending
 
 
 async def test_what_the_carrier_did_not_confirm_stays_pending(world: FrontWorld) -> None:

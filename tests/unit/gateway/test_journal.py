@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -152,4 +151,4 @@ def test_a_killed_process_leaves_what_it_had_flushed(tmp_path: Path) -> None:
     assert killed.returncode == -9
     (segment,) = segments(tmp_path)
     assert len(read_segment(segment)) == 1000
-    assert os.stat(segment).st_mode & 0o777 == 0o600
+    assert segment.stat().st_mode & 0o777 == 0o600

@@ -11,7 +11,10 @@ from trunkline.gateway.lifecycle import TRANSITIONS, SessionEvent, SessionState,
 def test_every_state_has_a_row_and_can_end() -> None:
     assert set(TRANSITIONS) == set(SessionState)
     for state in SessionState:
-        assert advance(state, SessionEvent.STREAM_OVER) in (SessionState.SETTLING, SessionState.OVER)
+        assert advance(state, SessionEvent.STREAM_OVER) in (
+            SessionState.SETTLING,
+            SessionState.OVER,
+        )
 
 
 def test_the_usual_way() -> None:

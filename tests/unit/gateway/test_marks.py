@@ -212,7 +212,9 @@ class Playback(RuleBasedStateMachine):
     @rule(late_ms=st.integers(0, 700))
     def mark(self, late_ms: int) -> None:
         due = max(self.free_at, self.at) + late_ms * MS
-        self.echoes.append((max([due, *(echo[0] for echo in self.echoes)]), self.book.add_mark(self.at)))
+        self.echoes.append(
+            (max([due, *(echo[0] for echo in self.echoes)]), self.book.add_mark(self.at))
+        )
 
     @rule(ms=st.integers(1, 500))
     def wait(self, ms: int) -> None:
@@ -282,7 +284,9 @@ def test_text_is_split_by_what_was_played(played_ms: int, heard: str, unheard: s
     st.integers(0, 6000),
     st.integers(0, 6000),
 )
-def test_splitting_loses_no_word(pieces: list[tuple[int, str]], total_ms: int, played_ms: int) -> None:
+def test_splitting_loses_no_word(
+    pieces: list[tuple[int, str]], total_ms: int, played_ms: int
+) -> None:
     spoken = [SpokenPiece(offset, text) for offset, text in pieces]
     heard, unheard = split_text(spoken, total_ms, played_ms)
     ordered = sorted(spoken, key=lambda piece: piece.offset_ms)

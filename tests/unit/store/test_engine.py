@@ -100,8 +100,12 @@ def test_urls_that_cannot_be_used_are_not_repeated(given: str) -> None:
     ids=lambda value: value.__name__ if isinstance(value, type) else type(value).__name__,
 )
 def test_errors_become_ours(raised: Exception, expected: type[Exception]) -> None:
-    with pytest.raises(expected) as caught, translated_errors():
-        raise raised
+    def fail() -> None:
+        with translated_errors():
+            raise raised
+
+    with pytest.raises(expected) as caught:
+        fail()
     assert type(caught.value) is expected
     if isinstance(caught.value, TrunklineError) and caught.value is not raised:
         assert caught.value.__cause__ is raised
@@ -118,6 +122,7 @@ def test_errors_become_ours(raised: Exception, expected: type[Exception]) -> Non
         ("53300", StoreUnavailable),
         ("08006", StoreUnavailable),
         ("54000", InvalidRequest),
+        ("22003", InvalidRequest),
         ("42501", StoreError),
     ],
 )
@@ -128,29 +133,40 @@ def test_what_postgresql_says_by_code(sqlstate: str, expected: type[Exception]) 
     original = Coded()
     original.sqlstate = sqlstate  # type: ignore[attr-defined]  # as asyncpg's errors have it
 
-    with pytest.raises(expected) as caught, translated_errors():
-        raise exc.DBAPIError("s", None, original)
+    def fail() -> None:
+        with translated_errors():
+            raise exc.DBAPIError("s", None, original)
+
+    with pytest.raises(expected) as caught:
+        fail()
     assert type(caught.value) is expected
 
 
 async def test_what_was_written_is_there_unless_the_block_raised(database: Database) -> None:
     async with database.write() as session:
         session.add(SettingRow(name="kept", value="x"))
-    with pytest.raises(UnknownAgent):
+
+    async def fail() -> None:
         async with database.write() as session:
             session.add(SettingRow(name="lost", value="x"))
             await session.flush()
             raise UnknownAgent("a")
+
+    with pytest.raises(UnknownAgent):
+        await fail()
 
     async with database.read() as session:
         assert (await session.scalars(select(SettingRow.name))).all() == ["kept"]
 
 
 async def test_a_reader_cannot_write(database: Database) -> None:
-    with pytest.raises(StoreError):
+    async def write() -> None:
         async with database.read() as session:
             session.add(SettingRow(name="a", value="x"))
             await session.flush()
+
+    with pytest.raises(StoreError):
+        await write()
 
 
 async def test_readers_do_not_wait_for_the_writer(database: Database) -> None:
@@ -271,7 +287,8 @@ async def test_a_server_that_accepts_and_says_nothing_is_unavailable() -> None:
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     database = open_database(
-        parse_database_url(f"postgresql://u@127.0.0.1:{port}/d?timeout=0.2&ssl=disable")
+        parse_database_url(f"postgresql://u@127.0.0.1:{port}/d?ssl=disable"),
+        connect_timeout_s=0.2,
     )
 
     async with asyncio.timeout(5):
@@ -288,11 +305,15 @@ async def test_a_server_that_accepts_and_says_nothing_is_unavailable() -> None:
 
 async def test_postgresql_gives_up_on_a_slow_statement(migrated_postgres: str) -> None:
     database = open_database(parse_database_url(migrated_postgres))
+
+    async def sleep() -> None:
+        async with database.write() as session:
+            await session.execute(text("SET LOCAL statement_timeout = 50"))
+            await session.execute(text("SELECT pg_sleep(60)"))
+
     async with asyncio.timeout(5):
         with pytest.raises(StoreUnavailable):
-            async with database.write() as session:
-                await session.execute(text("SET LOCAL statement_timeout = 50"))
-                await session.execute(text("SELECT pg_sleep(60)"))
+            await sleep()
     await database.close()
 
 

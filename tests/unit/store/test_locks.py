@@ -73,10 +73,13 @@ async def test_locks_in_any_order_never_deadlock(sql_url: str) -> None:
 async def test_a_failed_transaction_gives_its_locks_back(sql_url: str) -> None:
     database = open_database(parse_database_url(sql_url))
 
-    with pytest.raises(StoreUnavailable):
+    async def fail() -> None:
         async with database.write() as session:
             await take_locks(session, ["a"])
             raise TimeoutError
+
+    with pytest.raises(StoreUnavailable):
+        await fail()
 
     async with asyncio.timeout(5), database.write() as session:
         await take_locks(session, ["a"])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -50,15 +49,15 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def more_migrations(tmp_path: Path) -> Iterator[Path]:
-    """Yield a copy of our migrations with two more revisions, of which the second fails."""
+def more_migrations(tmp_path: Path) -> Path:
+    """Return a copy of our migrations with two more revisions, of which the second fails."""
     folder = tmp_path / "migrations"
     (folder / "versions").mkdir(parents=True)
     for source in (MIGRATIONS / "env.py", *sorted((MIGRATIONS / "versions").glob("*.py"))):
         (folder / source.relative_to(MIGRATIONS)).write_text(source.read_text())
     (folder / "versions" / "0002_good.py").write_text(GOOD)
     (folder / "versions" / "0003_bad.py").write_text(BAD)
-    yield folder
+    return folder
 
 
 async def inspected(url: str, look: str) -> object:
@@ -174,13 +173,17 @@ async def test_a_database_that_is_away(tmp_path: Path) -> None:
         await check(url)
 
 
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
 async def test_checking_a_current_database_writes_nothing(migrated_sqlite: str) -> None:
     path = migrated_sqlite.removeprefix("sqlite+aiosqlite:///")
-    before = Path(path).read_bytes()
+    before = content(path)
 
     await check(migrated_sqlite)
 
-    assert Path(path).read_bytes() == before
+    assert content(path) == before
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 

@@ -13,7 +13,7 @@ from tests.support.descriptors import open_descriptors
 from tests.support.stores import NOON, admitted
 from tests.support.waiting import eventually
 from trunkline.errors import ConfigError, StoreUnavailable
-from trunkline.store import AgentKind, AgentRecord, SqlStore, Store
+from trunkline.store import AgentKind, AgentRecord, CallRecord, SqlStore, Store
 from trunkline.store.sql_store import utc_now
 
 
@@ -33,14 +33,18 @@ async def test_the_check_asks_the_database(store: Store) -> None:
     await store.check()
 
 
+def replace_by_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 async def test_the_check_notices_that_the_database_went_away(
     tmp_path: Path, migrated_sqlite: str
 ) -> None:
     opened = await SqlStore.open(migrated_sqlite, busy_timeout_s=0.1)
     path = Path(migrated_sqlite.removeprefix("sqlite+aiosqlite:///"))
     await opened.close()
-    path.unlink()
-    path.mkdir()
+    replace_by_folder(path)
 
     with pytest.raises(StoreUnavailable):
         await opened.check()
@@ -84,7 +88,7 @@ async def test_a_locked_database_is_unavailable_and_comes_back(migrated_sqlite: 
 
 async def test_cancelled_admissions_leave_whole_calls_or_none(sql_store: SqlStore) -> None:
     """A webhook's client may go away at any moment."""
-    tasks: list[asyncio.Task[object]] = []
+    tasks: list[asyncio.Task[CallRecord]] = []
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         for number in range(40):
             task = group.create_task(admitted(sql_store, "machine", "agent:a"))
@@ -94,7 +98,7 @@ async def test_cancelled_admissions_leave_whole_calls_or_none(sql_store: SqlStor
     calls = await sql_store.fetch_open_calls()
     slots = await sql_store.count_slots()
     assert slots.get("machine", 0) == slots.get("agent:a", 0) == len(calls)
-    finished = {task.result().id for task in tasks if not task.cancelled()}  # type: ignore[attr-defined]
+    finished = {task.result().id for task in tasks if not task.cancelled()}
     assert finished <= {call.id for call in calls}
     await admitted(sql_store, "machine")
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.stores import NOON, make_call
 from trunkline.errors import InvalidRequest
-from trunkline.store.values import check_text, check_time, copy_json, dump_json
+from trunkline.store.values import as_stored, check_text, check_time, copy_json, dump_json
 
 JSON = st.recursive(
     st.none()
@@ -72,3 +73,22 @@ def test_numbers_that_json_lacks(value: object) -> None:
 def test_what_is_not_json(value: object) -> None:
     with pytest.raises(TypeError, match="is not JSON"):
         dump_json(value)
+
+
+def test_a_record_as_stored_shares_nothing_and_is_in_utc() -> None:
+    body = {"pair": (1, 2)}
+    tokyo = timezone(timedelta(hours=9))
+
+    call = as_stored(make_call(body=body, answered_at=NOON.astimezone(tokyo)))
+
+    body.clear()
+    assert call.body == {"pair": [1, 2]}
+    assert call.answered_at == NOON
+    assert call.answered_at.tzinfo is UTC
+
+
+def test_a_record_that_cannot_be_stored() -> None:
+    with pytest.raises(InvalidRequest):
+        as_stored(make_call(error="\0"))
+    with pytest.raises(TypeError):
+        as_stored(make_call(body=object()))

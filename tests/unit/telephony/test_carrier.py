@@ -119,6 +119,7 @@ def test_orders_and_connections_have_defaults_that_add_nothing() -> None:
         call_id="c",
         to_number="+1",
         from_number="+2",
+        stream=StreamConnect(stream_url="wss://x"),
         answer=document,
         answer_url="u",
         status_url="s",

@@ -5,12 +5,14 @@ Mirrors the store's records; nothing secret has a field here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from trunkline import carriers
 from trunkline.store.records import (
     AgentKind,
     AgentRecord,
@@ -39,11 +41,68 @@ __all__ = [
     "TranscriptTurn",
 ]
 
+def _check_json(value: JsonValue) -> JsonValue:
+    """Refuse what Python's parser takes and neither JSON nor a database has."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise ValueError("must be JSON in UTF-8, without NaN and Infinity") from None
+    return value
+
+
+Json = Annotated[JsonValue, AfterValidator(_check_json)]
 AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", examples=["front-desk"])]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+FIRST_CARRIER = carriers.NAMES[0]  # for the examples
+
+AGENT_EXAMPLE: dict[str, JsonValue] = {
+    "name": "my-bot",
+    "kind": "module",
+    "enabled": True,
+    "pipeline": None,
+    "module": "bots/my_bot.py",
+    "present_as": None,
+    "overflow": {"action": "busy", "message": None, "number": None},
+    "max_concurrent_calls": None,
+    "max_duration_s": 7200,
+    "silence_timeout_s": 0,
+    "record": True,
+    "caller_lookup": False,
+    "warm": None,
+    "max_loop_block_s": 10.0,
+    "revision": 1,
+    "created_at": "2026-03-01T12:00:00Z",
+    "updated_at": "2026-03-01T12:00:00Z",
+}
+
+CALL_EXAMPLE: dict[str, JsonValue] = {
+    "id": "4f4f6f0e-6a4f-4c0e-9d6a-0d9b8a7c6e5f",
+    "provider": FIRST_CARRIER,
+    "account_id": "AC00000000000000000000000000000001",
+    "carrier_call_id": "CA00000000000000000000000000000001",
+    "direction": "outbound",
+    "agent_name": "front-desk",
+    "from_number": "+15005550006",
+    "to_number": "+14155550100",
+    "state": "completed",
+    "body": {"customer": "Ada", "order": 42},
+    "created_at": "2026-03-01T12:00:00Z",
+    "answered_at": "2026-03-01T12:00:08Z",
+    "stream_started_at": "2026-03-01T12:00:09Z",
+    "ended_at": "2026-03-01T12:01:10Z",
+    "duration_s": 62.0,
+    "ended_by": "caller",
+    "end_reason": "completed",
+    "answered_by": None,
+    "error": None,
+    "has_recording": True,
+    "stats": {},
+}
 
 
 class OverflowModel(_Model):
@@ -60,7 +119,7 @@ class AgentChange(_Model):
     """Fields of an agent that may be changed; only the ones that are sent are."""
 
     enabled: bool | None = None
-    pipeline: dict[str, JsonValue] | None = None
+    pipeline: dict[str, Json] | None = None
     module: str | None = Field(None, max_length=1000)
     present_as: str | None = None
     overflow: OverflowModel | None = None
@@ -132,6 +191,8 @@ class NewAgent(AgentChange):
 class Agent(_Model):
     """An agent as stored."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [AGENT_EXAMPLE]})
+
     name: str
     kind: AgentKind
     enabled: bool
@@ -153,6 +214,8 @@ class Agent(_Model):
 
 class AgentSaved(Agent):
     """The answer to a change: what may be worth a look is said, although the agent works."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{**AGENT_EXAMPLE, "warnings": []}]})
 
     warnings: list[str] = []
 
@@ -176,7 +239,7 @@ class DialRequest(_Model):
     to_number: str
     from_number: str | None = None
     provider: str | None = None
-    body: JsonValue = None
+    body: Json = None
     amd: AmdMode | bool | None = None
     ring_timeout_s: int = Field(60, ge=5, le=600)
     max_duration_s: int | None = Field(None, ge=10, le=86_400)
@@ -185,6 +248,8 @@ class DialRequest(_Model):
 
 class Call(_Model):
     """A call's record."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [CALL_EXAMPLE]})
 
     id: str
     provider: str = Field(validation_alias="carrier")
@@ -306,8 +371,8 @@ class TelephonyChange(_Model):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"provider": "twilio"},
-                {"providers": {"twilio": {"max_concurrent_calls": 20, "auth_token": "…"}}},
+                {"provider": FIRST_CARRIER},
+                {"providers": {FIRST_CARRIER: {"max_concurrent_calls": 20, "auth_token": "…"}}},
             ]
         }
     )

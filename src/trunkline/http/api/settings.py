@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request
+from pydantic_core import to_jsonable_python
 
 from trunkline import carriers
 from trunkline.calls.accounts import CarrierOverview
@@ -82,7 +83,7 @@ def _provider(context: Context, overview: CarrierOverview, in_use: int) -> Provi
         phone_number=overview.phone_number,
         max_concurrent_calls=overview.max_concurrent_calls,
         in_use=in_use,
-        features=asdict(overview.carrier.features),
+        features=to_jsonable_python(asdict(overview.carrier.features)),
         console=console,
     )
 

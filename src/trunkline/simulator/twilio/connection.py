@@ -1,4 +1,4 @@
-"""The media socket from Twilio's side: signed upgrade, paced audio out, audio and marks in, faults on request."""
+"""The media socket from Twilio's side: signed upgrade, audio and marks, faults on request."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Where(TypedDict, total=False):
 
 
 class MediaConnection:
-    """One ``<Connect><Stream>``. ``run`` lasts as long as the stream; the call's clock calls ``tick``.
+    """One ``<Connect><Stream>``. ``run`` lasts as long as it; the call's clock calls ``tick``.
 
     Args:
         verb: What the markup says.

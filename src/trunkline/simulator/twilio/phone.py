@@ -1,6 +1,6 @@
 """One call leg as Twilio runs it: rings, fetches TwiML, carries it out verb by verb, and ends.
 
-https://www.twilio.com/docs/voice/twiml. The leg owns the call's clock: one tick of the line each 20 ms.
+https://www.twilio.com/docs/voice/twiml. The leg owns the call's clock: a tick each 20 ms.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import ssl
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -51,7 +51,7 @@ __all__ = ["Callee", "DialForm", "Outcome", "Phone", "World", "new_sid"]
 
 _SAY_MS_PER_CHARACTER = 60  # a carrier's voice speaks about 16 characters a second
 _OK = 200
-_MOST_DOCUMENTS = 100  # a call that is redirected in a circle is ended
+_MOST_DOCUMENTS = 30  # a call that is redirected in a circle is ended
 
 _T = TypeVar("_T")
 
@@ -408,7 +408,7 @@ class Phone:
     async def _load(
         self, url: str, method: str, *, kind: str, extra: Mapping[str, str] | None = None
     ) -> Sequence[Verb] | None:
-        """Fetch a document; None, and a violation, when there is none that Twilio could carry out."""
+        """Fetch a document; None, and a violation, when there is none to carry out."""
         self._documents += 1
         if self._documents > _MOST_DOCUMENTS:
             self._violations.append(Violation(code="12100", detail="documents lead in a circle"))
@@ -430,9 +430,11 @@ class Phone:
         return self._parse(reply.text, url)
 
     async def _request(self, url: str, fields: Mapping[str, str], method: str, kind: str) -> Reply:
-        send: Callable[[str], Awaitable[Reply]] = lambda delivery_id: self._requester.send(  # noqa: E731
-            url, fields, kind=kind, method=method, delivery_id=delivery_id
-        )
+        async def send(delivery_id: str) -> Reply:
+            return await self._requester.send(
+                url, fields, kind=kind, method=method, delivery_id=delivery_id
+            )
+
         delivery_id = str(uuid.uuid4())
         if kind != "inbound" or not self._faults.has(Fault.DUPLICATE_WEBHOOK):
             return await send(delivery_id)

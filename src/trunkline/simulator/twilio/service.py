@@ -1,4 +1,4 @@
-"""Twilio on this machine: one account with its REST API on a loopback port, its numbers and its calls."""
+"""Twilio on this machine: one account with its REST API, its numbers and its calls."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TwilioSimulator:
 
 
 class TwilioService:
-    """A running Twilio. What is not in ``contract.SimulatedCarrier`` is for tests that set the scene."""
+    """A running Twilio. What is not in ``contract.SimulatedCarrier`` is for setting the scene."""
 
     def __init__(
         self, *, account: TwilioAccount, world: World, base_url: str, tasks: asyncio.TaskGroup
@@ -158,7 +158,7 @@ async def _open(setup: Setup) -> AsyncGenerator[TwilioService]:
             serving = tasks.create_task(server.serve(sockets=[listener]))
             try:
                 yield service
-            except Exception as error:  # noqa: BLE001 - raised again below, not wrapped in a group
+            except Exception as error:  # noqa: BLE001 - raised again below, not in a group
                 failure = error
             finally:
                 server.should_exit = True

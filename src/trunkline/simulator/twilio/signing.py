@@ -1,6 +1,6 @@
 """How Twilio signs what it sends (https://www.twilio.com/docs/usage/security#validating-requests).
 
-Written apart from the carrier's own check on purpose: a mistake shared by both sides would not show.
+Written apart from the server's check on purpose: a mistake that both share would not show.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The carrier's end of a Media Stream, without its socket: messages out, and strict reading of what comes in.
+"""The carrier's end of a Media Stream, without its socket: messages out, strict reading in.
 
 https://www.twilio.com/docs/voice/media-streams/websocket-messages
 """
@@ -102,7 +102,7 @@ class TwilioMedia:
         )
 
     def media(self, payload: bytes) -> str:
-        """Return the caller's next audio. Its timestamp is where the audio begins, by what was sent before."""
+        """Return the caller's next audio; its timestamp is the length of what was sent before."""
         self._chunk += 1
         timestamp_ms = MEDIA_FORMAT.duration_ms(self._sent_bytes)
         self._sent_bytes += len(payload)
@@ -133,7 +133,7 @@ class TwilioMedia:
         return self._message("stop", {"accountSid": self._account_id, "callSid": self._call_id})
 
     def receive(self, data: str | bytes) -> ServerMessage | None:
-        """Read one message of the server; None, and a violation on record, for what Twilio ignores."""
+        """Read one message of the server; None, and a violation, for what Twilio ignores."""
         if isinstance(data, bytes):
             return self._refuse(_BAD_MESSAGE, f"binary message of {len(data)} bytes")
         try:

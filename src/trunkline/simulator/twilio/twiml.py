@@ -33,7 +33,7 @@ _CONTENT_TYPES = frozenset({"application/xml", "text/xml", "text/html"})
 
 
 class TwimlError(Exception):
-    """The document cannot be carried out: Twilio speaks of an application error and ends the call."""
+    """The document cannot be carried out: Twilio says "application error" and ends the call."""
 
     def __init__(self, violation: Violation) -> None:
         super().__init__(violation)
@@ -116,7 +116,7 @@ def parse_twiml(document: str, *, base_url: str) -> tuple[Sequence[Verb], Sequen
         base_url: Where it came from; relative URLs are resolved against it.
 
     Raises:
-        TwimlError: the document as a whole is of no use: 12100, or a stream that cannot be (31920, 31941).
+        TwimlError: the document is of no use (12100), or its stream (31920, 31941).
     """
     try:
         # Our own server's answer, and expat of every supported Python stops entity bombs by itself.

@@ -1,4 +1,4 @@
-"""Speaks Twilio's protocol by hand: sends each frame back, marks it, clears at a key, and keeps what it saw."""
+"""Speaks Twilio's protocol by hand: sends frames back, marks, clears, and keeps what it saw."""
 
 import asyncio
 import json

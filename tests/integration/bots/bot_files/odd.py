@@ -1,5 +1,6 @@
 """Bots that do not do what a bot should, one function each."""
 
+import asyncio
 import os
 import sys
 
@@ -22,8 +23,8 @@ async def exits(runner_args):
 
 
 async def is_deaf(runner_args):
-    """Reads nothing but the end of the call."""
-    await runner_args.body["hold"].wait()
+    """Reads nothing and waits for ever."""
+    await asyncio.Event().wait()
 
 
 def not_async(runner_args):

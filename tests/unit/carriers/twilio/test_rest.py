@@ -28,7 +28,7 @@ from trunkline.errors import (
     ConfigError,
 )
 from trunkline.telephony.call import CallEvent, Direction
-from trunkline.telephony.carrier import AmdMode, DialOrder
+from trunkline.telephony.carrier import AmdMode, DialOrder, StreamConnect
 from trunkline.telephony.webhook import AmdVerdict, Document
 
 CAPTURES = Path(__file__).parents[3] / "captures" / "twilio"
@@ -98,6 +98,7 @@ def order(**changes: Any) -> DialOrder:
         "call_id": "c1",
         "to_number": "+14155550100",
         "from_number": NUMBER,
+        "stream": StreamConnect(stream_url="wss://voice.example.test/ws/twilio/desk/t"),
         "answer": Document(content_type="application/xml", body="<Response>ü</Response>".encode()),
         "answer_url": "https://voice.example.test/telephony/twilio/answer/c1",
         "status_url": "https://voice.example.test/telephony/twilio/events/c1",

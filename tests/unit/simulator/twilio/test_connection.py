@@ -8,7 +8,14 @@ from contextlib import asynccontextmanager
 import pytest
 from twilio.request_validator import RequestValidator
 
-from tests.support.bot_server import BotServer, Received, Stream, bot_server, markup, read_to_the_end
+from tests.support.bot_server import (
+    BotServer,
+    Received,
+    Stream,
+    bot_server,
+    markup,
+    read_to_the_end,
+)
 from tests.support.waiting import eventually
 from trunkline.audio import encode, tone
 from trunkline.simulator.contract import StreamReport
@@ -65,13 +72,15 @@ async def connected(
 
 
 async def test_the_upgrade_is_signed_and_the_stream_begins() -> None:
-    async with bot_server(nothing, read_to_the_end) as server:
-        async with connected(server) as (running, task, stream):
-            await eventually(lambda: "start" in stream.events())
-            await running.tick(3)
-            await eventually(lambda: stream.events().count("media") == 3)
-            running.stopping.set()
-            report = await task
+    async with (
+        bot_server(nothing, read_to_the_end) as server,
+        connected(server) as (running, task, stream),
+    ):
+        await eventually(lambda: "start" in stream.events())
+        await running.tick(3)
+        await eventually(lambda: stream.events().count("media") == 3)
+        running.stopping.set()
+        report = await task
     url = f"{server.url.replace('http', 'ws')}/ws"
     signature = stream.headers["x-twilio-signature"]
 
@@ -133,9 +142,8 @@ async def test_a_server_that_closes_cuts_off_what_was_not_played() -> None:
         message = {"event": "media", "streamSid": stream.stream_id, "media": {"payload": payload}}
         await stream.send(message)
 
-    async with bot_server(nothing, talk) as server:
-        async with connected(server) as (running, task, _):
-            report = await task
+    async with bot_server(nothing, talk) as server, connected(server) as (running, task, _):
+        report = await task
 
     assert (report.ended_by, report.close_code) == ("server", 1000)
     assert running.line.counts().unplayed_bytes == len(SPEECH)
@@ -173,10 +181,12 @@ async def test_a_dropped_socket_ends_without_a_close_frame() -> None:
 
 
 async def test_garbage_comes_among_good_messages() -> None:
-    async with bot_server(nothing, read_to_the_end) as server:
-        async with connected(server, Fault.GARBAGE_FRAMES) as (running, _, stream):
-            await running.tick(10)
-            await eventually(lambda: stream.events().count("media") >= 12)
+    async with (
+        bot_server(nothing, read_to_the_end) as server,
+        connected(server, Fault.GARBAGE_FRAMES) as (running, _, stream),
+    ):
+        await running.tick(10)
+        await eventually(lambda: stream.events().count("media") >= 12)
 
     assert b"\x00\x01\x02\xff" in stream.raw
     assert "not json" in stream.raw
@@ -213,24 +223,28 @@ async def test_a_carrier_that_stops_reading_plays_nothing_more() -> None:
         said_all.set()
         await read_to_the_end(stream)
 
-    async with bot_server(nothing, talk) as server:
-        async with connected(server, Fault.STOP_READING) as (running, _, _stream):
-            await running.tick(10)
-            await asyncio.wait_for(said_all.wait(), 5)
-            await running.tick(10)
-            received = running.line.playout.received_bytes
+    async with (
+        bot_server(nothing, talk) as server,
+        connected(server, Fault.STOP_READING) as (running, _, _stream),
+    ):
+        await running.tick(10)
+        await asyncio.wait_for(said_all.wait(), 5)
+        await running.tick(10)
+        received = running.line.playout.received_bytes
 
     # One message may be taken by the read that was under way.
     assert received <= len(SPEECH)
 
 
 async def test_audio_that_the_server_is_too_slow_for_is_thrown_away() -> None:
-    async with bot_server(nothing, read_to_the_end) as server:
-        async with connected(server) as (running, task, _):
-            for _ in range(400):  # eight seconds at once, without a turn for the writer
-                running.connection.tick(running.line.tick())
-            running.stopping.set()
-            report = await task
+    async with (
+        bot_server(nothing, read_to_the_end) as server,
+        connected(server) as (running, task, _),
+    ):
+        for _ in range(400):  # eight seconds at once, without a turn for the writer
+            running.connection.tick(running.line.tick())
+        running.stopping.set()
+        report = await task
 
     assert report.discarded_frames == 400 - report.sent_frames > 0
     assert [each.code for each in running.connection.violations] == ["31930"]
@@ -239,9 +253,11 @@ async def test_audio_that_the_server_is_too_slow_for_is_thrown_away() -> None:
 @pytest.mark.parametrize("token_is_wrong", [True, False])
 async def test_a_bad_signature_is_bad(token_is_wrong: bool) -> None:
     wanted = (Fault.BAD_UPGRADE_SIGNATURE,) if token_is_wrong else ()
-    async with bot_server(nothing, read_to_the_end) as server:
-        async with connected(server, *wanted) as (_, _task, stream):
-            pass
+    async with (
+        bot_server(nothing, read_to_the_end) as server,
+        connected(server, *wanted) as (_, _task, stream),
+    ):
+        pass
     url = f"{server.url.replace('http', 'ws')}/ws"
     valid = RequestValidator(TOKEN).validate(url, {}, stream.headers["x-twilio-signature"])
 

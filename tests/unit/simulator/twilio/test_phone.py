@@ -7,7 +7,14 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from tests.support.bot_server import BotServer, Received, Stream, bot_server, markup, read_to_the_end
+from tests.support.bot_server import (
+    BotServer,
+    Received,
+    Stream,
+    bot_server,
+    markup,
+    read_to_the_end,
+)
 from tests.support.waiting import eventually
 from trunkline.simulator.caller import Caller, HangUp, Pause, Press
 from trunkline.simulator.contract import CallReport, HungUpBy, Ring, Setup
@@ -150,7 +157,7 @@ async def test_a_message_is_spoken_and_then_the_call_ends() -> None:
 
 async def test_a_forwarded_call_reports_how_it_went() -> None:
     documents = {
-        "/inbound": '<Response><Dial action="/after"><Number>+14155550111</Number></Dial></Response>',
+        "/inbound": "<Response><Dial action='/after'>+14155550111</Dial></Response>",
         "/after": "<Response/>",
     }
 
@@ -209,9 +216,7 @@ async def test_a_refused_stream_goes_on_with_the_document() -> None:
         TwilioSimulator().open(Setup()) as twilio,
     ):
         server.refuse_upgrade = True
-        report = await twilio.ring(
-            Ring(webhook_url=f"{server.url}/inbound", caller=Caller([]))
-        )
+        report = await twilio.ring(Ring(webhook_url=f"{server.url}/inbound", caller=Caller([])))
 
     assert report.streams[0].refused_status == 403
     assert server.of("/continue")
@@ -229,9 +234,7 @@ async def test_the_stream_itself_is_reported_on() -> None:
 # outbound
 
 
-async def place(
-    twilio: TwilioService, **form: str
-) -> str:
+async def place(twilio: TwilioService, **form: str) -> str:
     async with httpx.AsyncClient() as http:
         response = await http.post(
             f"{twilio.base_url}/2010-04-01/Accounts/{twilio.account_sid}/Calls.json",
@@ -279,7 +282,7 @@ async def test_asynchronous_detection_reports_beside_the_call() -> None:
         twilio.callees["+14155550100"] = Callee(answered_by="machine_start", detection_s=0.01)
         sid = await place(
             twilio,
-            Twiml=f'<Response><Connect><Stream url="{server.url.replace("http", "ws")}/ws"/></Connect></Response>',
+            Twiml=f"<Response>{CONNECT}</Response>".replace("{ws}", f"ws{server.url[4:]}/ws"),
             MachineDetection="Enable",
             AsyncAmd="true",
             AsyncAmdStatusCallback=f"{server.url}/amd",

@@ -13,7 +13,11 @@ from trunkline.simulator.twilio.phone import Callee, Outcome
 from trunkline.simulator.twilio.rest import RestFault
 from trunkline.simulator.twilio.service import TwilioService, TwilioSimulator
 
-GOOD = {"To": "+14155550100", "From": "+15005550006", "Twiml": "<Response><Pause length='60'/></Response>"}
+GOOD = {
+    "To": "+14155550100",
+    "From": "+15005550006",
+    "Twiml": "<Response><Pause length='60'/></Response>",
+}
 
 
 class Api:
@@ -54,7 +58,11 @@ async def test_no_credentials_are_refused(api: Api) -> None:
 
 
 async def test_what_is_not_there_is_not_found(api: Api) -> None:
-    for method, path in (("GET", "/Calls/CA9.json"), ("POST", "/Calls/CA9.json"), ("POST", "/IncomingPhoneNumbers/PN9.json")):
+    for method, path in (
+        ("GET", "/Calls/CA9.json"),
+        ("POST", "/Calls/CA9.json"),
+        ("POST", "/IncomingPhoneNumbers/PN9.json"),
+    ):
         response = await api.send(method, path)
         assert (response.status_code, response.json()["code"]) == (404, 20404)
 
@@ -144,7 +152,11 @@ async def test_numbers_are_found_by_part_and_set_up(api: Api) -> None:
 
 
 async def test_faults_are_used_up_one_by_one(api: Api) -> None:
-    api.twilio.rest_faults += [RestFault(status=429), RestFault(status=503), RestFault(delay_s=0.05)]
+    api.twilio.rest_faults += [
+        RestFault(status=429),
+        RestFault(status=503),
+        RestFault(delay_s=0.05),
+    ]
     found = [await api.send("GET", "/Calls.json") for _ in range(4)]
 
     assert [response.status_code for response in found] == [429, 503, 200, 200]
@@ -173,7 +185,9 @@ async def test_the_official_sdk_works_with_it() -> None:
         def use() -> tuple[str, str]:
             # The SDK builds its URLs from its own host name; only that is replaced here.
             client.api.base_url = twilio.base_url
-            call = client.calls.create(to="+14155550100", from_="+15005550006", url=f"{server.url}/answer")
+            call = client.calls.create(
+                to="+14155550100", from_="+15005550006", url=f"{server.url}/answer"
+            )
             with pytest.raises(TwilioRestException) as refused:
                 client.calls("CA" + "0" * 32).fetch()
             return str(call.sid), str(refused.value.code)

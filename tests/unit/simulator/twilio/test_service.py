@@ -16,7 +16,7 @@ from trunkline.simulator.caller import Caller, HangUp
 from trunkline.simulator.contract import Ring, Setup
 from trunkline.simulator.twilio.service import TwilioSimulator
 from trunkline.simulator.twilio.stream import MEDIA_FORMAT
-from trunkline.telephony.carrier import DialOrder
+from trunkline.telephony.carrier import DialOrder, StreamConnect
 from trunkline.telephony.webhook import Document
 
 SPEECH = encode(tone(440, 200, 8000), MEDIA_FORMAT)
@@ -45,7 +45,9 @@ async def test_credentials_that_are_given_are_used() -> None:
 
 async def test_without_the_token_that_signs_it_does_not_start() -> None:
     with pytest.raises(ConfigError, match="TWILIO_AUTH_TOKEN"):
-        async with TwilioSimulator().open(Setup(account=TwilioAccount(account_sid="AC" + "1" * 32))):
+        async with TwilioSimulator().open(
+            Setup(account=TwilioAccount(account_sid="AC" + "1" * 32))
+        ):
             pass
 
 
@@ -91,7 +93,9 @@ async def test_a_whole_call_rings_talks_and_ends() -> None:
     def answer(received: Received) -> object:
         if received.path == "/inbound":
             stream = f'<Stream url="{server.url.replace("http", "ws")}/ws"/>'
-            return markup(f"<Response><Connect>{stream}</Connect><Redirect>/go</Redirect></Response>")
+            return markup(
+                f"<Response><Connect>{stream}</Connect><Redirect>/go</Redirect></Response>"
+            )
         return markup("<Response><Hangup/></Response>")
 
     async with bot_server(answer, talk) as server, TwilioSimulator().open(Setup()) as twilio:
@@ -131,6 +135,7 @@ async def test_trunklines_own_client_dials_and_hangs_up() -> None:
                     call_id="1",
                     to_number="+14155550100",
                     from_number="+15005550006",
+                    stream=StreamConnect(stream_url="wss://x"),
                     answer=Document(content_type="application/xml", body=document.encode()),
                     answer_url=f"{server.url}/answer",
                     status_url=f"{server.url}/events",
@@ -146,8 +151,15 @@ async def test_trunklines_own_client_dials_and_hangs_up() -> None:
             assert await client.fetch_open_calls() == []
 
     assert (report.status, report.hung_up_by.value) == ("completed", "rest")
-    statuses = [(each.fields["SequenceNumber"], each.fields["CallStatus"]) for each in server.of("/events")]
-    assert statuses == [("0", "initiated"), ("1", "ringing"), ("2", "in-progress"), ("3", "completed")]
+    statuses = [
+        (each.fields["SequenceNumber"], each.fields["CallStatus"]) for each in server.of("/events")
+    ]
+    assert statuses == [
+        ("0", "initiated"),
+        ("1", "ringing"),
+        ("2", "in-progress"),
+        ("3", "completed"),
+    ]
     assert server.streams[0].events()[-1] == "stop"
 
 

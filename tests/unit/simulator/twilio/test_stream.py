@@ -26,9 +26,7 @@ ACCOUNT = "AC00000000000000000000000000000001"
 
 def new_media() -> TwilioMedia:
     parameters = {"run_id": "42", "caller": "+14155550100"}
-    return TwilioMedia(
-        account_id=ACCOUNT, call_id=CALL, stream_id=STREAM, parameters=parameters
-    )
+    return TwilioMedia(account_id=ACCOUNT, call_id=CALL, stream_id=STREAM, parameters=parameters)
 
 
 def captured(event: str) -> dict[str, object]:

@@ -90,7 +90,7 @@ def test_audio_is_byte_exact_both_ways(
 ) -> None:
     frame = bytes(index % 256 for index in range(320))
 
-    events = receive(opened, *[adapter.media(frame)] * n_frames)
+    events = receive(opened, *[adapter.media(frame) for _ in range(n_frames)])
     heard = [event.payload for event in events if isinstance(event, AudioReceived)]
     assert b"".join(heard) == frame * n_frames
     assert len(heard) == len(events)
@@ -221,8 +221,12 @@ def test_a_forged_webhook_is_refused(carrier: Carrier, adapter: Adapter) -> None
     verify(request, adapter.account)
     with pytest.raises(SignatureError):
         verify(adapter.tamper(request), adapter.account)
-    with pytest.raises(SignatureError):
-        verify(replace(request, url=f"{BASE}/inbound/other"), adapter.account)
+    elsewhere = replace(request, url=f"{BASE}/inbound/other")
+    if carrier.features.proof_covers_url:
+        with pytest.raises(SignatureError):
+            verify(elsewhere, adapter.account)
+    else:
+        verify(elsewhere, adapter.account)
     with pytest.raises(MissingProof):
         verify(adapter.strip_proof(request), adapter.account)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -33,6 +34,6 @@ def test_the_example_sets_nothing() -> None:
 
 def test_each_variable_has_a_line_that_explains_it() -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    for before, line in zip(lines, lines[1:], strict=False):
+    for before, line in pairwise(lines):
         if re.fullmatch(r"[A-Z_]+=", line):
             assert before.startswith("# "), line

@@ -1,7 +1,7 @@
 """The front without processes: real store, tokens and carrier; fakes for the two ports.
 
-Twilio's REST API is stood in by ``TwilioRest`` behind ``httpx.MockTransport``; webhooks are signed by
-Twilio's own SDK.
+Twilio's REST API is stood in by ``TwilioRest`` behind ``httpx.MockTransport``; webhooks are signed
+by Twilio's own SDK.
 """
 
 from __future__ import annotations
@@ -163,7 +163,13 @@ class TwilioRest:
     def add(self, sid: str, status: str, *, direction: str = "inbound", **fields: str) -> None:
         """A call that Twilio knows."""
         numbers = {"from": CALLER, "to": OUR_NUMBER}
-        self.calls[sid] = {"sid": sid, "status": status, "direction": direction, **numbers, **fields}
+        self.calls[sid] = {
+            "sid": sid,
+            "status": status,
+            "direction": direction,
+            **numbers,
+            **fields,
+        }
 
     def _dial(self, form: Mapping[str, list[str]]) -> httpx.Response:
         sid = f"CA{len(self.calls) + 1:032x}"
@@ -349,4 +355,3 @@ async def post_signed(
     """Send a webhook as Twilio does."""
     headers = {"X-Twilio-Signature": signature(BASE_URL + path, fields)}
     return await client.post(path, data=dict(fields), headers=headers)
-

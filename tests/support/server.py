@@ -231,4 +231,4 @@ async def running_world(
 
 async def process_is_gone(pid: int) -> None:
     """Wait until a process has ended."""
-    await eventually(lambda: not Path(f"/proc/{pid}").exists(), what=f"the end of process {pid}")
+    await eventually(lambda: not Path(f"/proc/{pid}").exists(), within_s=30, what=f"the end of process {pid}")

@@ -28,6 +28,8 @@ INSTANCES: list[tuple[TrunklineError, str, dict[str, object]]] = [
     (errors.Conflict("twice", code="agent_exists"), "twice", {}),
     (errors.Conflict("twice"), "twice", {}),
     (errors.MissingProof(), "no proof of origin was presented", {}),
+    (errors.InvalidKey(), "the API key is not valid", {}),
+    (errors.UnknownRecording("c1"), "there is no recording of call 'c1'", {}),
     (errors.SignatureError("wrong", signed_url="u"), "signature refused: wrong", {}),
     (errors.TokenError("expired"), "stream token refused: expired", {}),
     (

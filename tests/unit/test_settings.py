@@ -101,9 +101,14 @@ def test_trusted_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize(
     "variable",
-    ["TRUNKLINE_PORT=70000", "TRUNKLINE_GATEWAYS=0", "TRUNKLINE_LOG_FORMAT=xml", "DRAIN_TIMEOUT_S=-1",
-     "TRUNKLINE_LOG_LEVEL=loud"],
-)  # fmt: skip
+    [
+        "TRUNKLINE_PORT=70000",
+        "TRUNKLINE_GATEWAYS=0",
+        "TRUNKLINE_LOG_FORMAT=xml",
+        "TRUNKLINE_LOG_LEVEL=loud",
+        "DRAIN_TIMEOUT_S=-1",
+    ],
+)
 def test_values_out_of_range(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     name, value = variable.split("=")
     with pytest.raises(ValidationError):

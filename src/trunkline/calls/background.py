@@ -45,6 +45,8 @@ class Background:
         task = self._group.create_task(self._guard(work, name), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before its first step would leave ``work`` behind, never awaited.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     async def _guard(self, work: Coroutine[object, object, None], name: str) -> None:

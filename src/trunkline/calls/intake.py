@@ -163,9 +163,11 @@ async def end_after_stream(context: Context, call: CallRecord) -> None:
     One whose stream has ended is settled by what the gateway told. One whose stream never came (its
     socket was refused, or could not be reached) is closed here: nobody else would tell.
     """
-    if call.state in FINAL_STATES or call.stream_started_at is not None:
+    if call.state in FINAL_STATES:
         return
-    if call.id in context.gateways.live_calls():
+    continued = NewEvent(call_id=call.id, kind="continued", at=context.now(), key="continued")
+    await context.store.append_event(continued)
+    if call.stream_started_at is not None or call.id in context.gateways.live_calls():
         return
     await finish_call(
         context,
@@ -214,12 +216,16 @@ async def _explain(
         return by, word_of(EndReason, data["reason"], EndReason.SOCKET_LOST), how == "stop", None
     if how == "stop":
         return EndedBy.CALLER, EndReason.COMPLETED, True, None
-    # The socket is gone and nobody said why: only the carrier can tell; what no event explains is
-    # ``socket_lost``.
+    # The socket is gone and nobody said why: only the carrier can tell. That our gateway died we
+    # know; and a leg that came to us for what follows its stream did not end with it.
     told = await ask_carrier(context, call)
-    if told is not None:
-        end = end_of_carrier_event(told.event, call)
-        if end is not None:
-            return *end, True, None
-    by = EndedBy.PLATFORM if how in ("gateway_lost", "never_started") else EndedBy.CARRIER
-    return by, EndReason.SOCKET_LOST, False, f"the media stream was lost ({how})"
+    end = None if told is None else end_of_carrier_event(told.event, call)
+    is_ours = how == "gateway_lost"
+    if end is not None and not is_ours and not await _has_continued(context, call.id):
+        return *end, True, None
+    by = EndedBy.PLATFORM if is_ours or how == "never_started" else EndedBy.CARRIER
+    return by, EndReason.SOCKET_LOST, end is not None, f"the media stream was lost ({how})"
+
+
+async def _has_continued(context: Context, call_id: str) -> bool:
+    return bool(await context.store.fetch_events(call_id, kinds=["continued"], limit=1))

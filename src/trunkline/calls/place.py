@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 import structlog
 
 from trunkline import carriers
-from trunkline.calls.admit import RESERVE_TIMEOUT_S, connect_document, enabled_agent, stream_connect, take_slots
+from trunkline.calls.admit import (
+    RESERVE_TIMEOUT_S,
+    connect_document,
+    enabled_agent,
+    stream_connect,
+    take_slots,
+)
 from trunkline.calls.change import change_from
 from trunkline.calls.finish import finish_call, hang_up_leg
 from trunkline.calls.ports import Context

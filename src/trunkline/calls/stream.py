@@ -74,7 +74,8 @@ async def grant_stream(
         token, carrier=carrier.name, agent_name=agent_name, now=context.now()
     )
     if carrier.verify_upgrade is not None:
-        carrier.verify_upgrade(upgrade, await context.accounts.account_for_webhook(carrier, None))
+        account = await context.accounts.account_for_webhook(carrier, None)
+        carrier.verify_upgrade(replace(upgrade, has_token=True), account)
     call = await context.store.fetch_call(call_id)
     if call is None or call.state in FINAL_STATES:
         raise TokenError("its call is over")

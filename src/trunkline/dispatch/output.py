@@ -43,20 +43,25 @@ def configure_logging(
     render: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if text else structlog.processors.JSONRenderer()
     )
+    processors: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _name_process(process),
+        render,
+    ]
+    wrapper = structlog.make_filtering_bound_logger(
+        logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    )
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            _name_process(process),
-            render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-        ),
+        processors=processors,
+        wrapper_class=wrapper,
         logger_factory=structlog.PrintLoggerFactory(file=target),
         cache_logger_on_first_use=False,  # a fork gives its lines another name
+    )
+    _bot_lines.new = lambda: structlog.wrap_logger(
+        structlog.PrintLogger(target), processors=processors, wrapper_class=wrapper
     )
 
 
@@ -68,6 +73,22 @@ def _name_process(process: str) -> structlog.types.Processor:
         return event
 
     return add
+
+
+class _BotLines:
+    """Makes the loggers of bots' lines, independent of structlog's global configuration.
+
+    A bot may configure structlog itself, and its lines then go to the ``sys.stdout`` that we have
+    replaced: with one configuration for both, each line would be logged by way of itself.
+    """
+
+    def __init__(self) -> None:
+        self.new: Callable[[], structlog.typing.FilteringBoundLogger] = lambda: (
+            structlog.wrap_logger(structlog.PrintLogger(sys.__stderr__))
+        )
+
+
+_bot_lines = _BotLines()
 
 
 class LogStream(io.TextIOBase):
@@ -108,9 +129,14 @@ def capture_streams(**fields: str) -> tuple[LogStream, LogStream]:
 
     What the bot writes is its own: standard output is logged at INFO, standard error at WARNING.
     """
-    log = structlog.get_logger("bot", **fields)
-    out = LogStream(lambda line: log.info("bot output", stream="stdout", line=line))
-    err = LogStream(lambda line: log.warning("bot output", stream="stderr", line=line))
+
+    def out_line(line: str) -> None:
+        _bot_lines.new().info("bot output", stream="stdout", line=line, **fields)
+
+    def err_line(line: str) -> None:
+        _bot_lines.new().warning("bot output", stream="stderr", line=line, **fields)
+
+    out, err = LogStream(out_line), LogStream(err_line)
     sys.stdout, sys.stderr = out, err
     return out, err
 
@@ -121,8 +147,6 @@ def capture_loguru(**fields: str) -> None:
         return
     from loguru import logger
 
-    log = structlog.get_logger("bot", **fields)
-
     def sink(message: loguru.Message) -> None:
         record = message.record
         line = redact(record["message"][:LONGEST_LINE_CHARS])
@@ -130,7 +154,9 @@ def capture_loguru(**fields: str) -> None:
         found = {"error": error.type.__name__} if error is not None and error.type else {}
         # loguru has levels that structlog lacks: TRACE (5), SUCCESS (25), and a bot's own.
         level = min(max(record["level"].no // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        log.log(level, "bot log", logger=record["name"], line=line, **found)
+        _bot_lines.new().log(
+            level, "bot log", logger=record["name"], line=line, **found, **fields
+        )
 
     logger.remove()
     logger.add(sink, level=0, format="{message}", catch=True)

@@ -160,4 +160,4 @@ class WorkerChannel(Channel):
     @property
     def is_broken(self) -> bool:
         """The peer is gone, even if the loop has had no turn to notice."""
-        return self._threaded is not None and self._threaded.is_broken
+        return self.is_closed or (self._threaded is not None and self._threaded.is_broken)

@@ -13,6 +13,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -28,6 +29,8 @@ from trunkline.dispatch.messages import (
     Hello,
     JournalAck,
     JournalEntry,
+    LookedUp,
+    LookUp,
     Message,
     decode,
 )
@@ -42,6 +45,7 @@ MAX_PACKET_BYTES = 256 * 1024
 """Longest hand-over: a head of 32 kB and the call's facts."""
 _MAX_DESCRIPTORS = 4
 _MAX_FRONTS = 16
+_LOOK_UP_WITHIN_S = 2.0
 _UNREAD_LIMIT_BYTES = 8 << 20  # a front so far behind is cut off; the journal keeps everything
 
 
@@ -185,6 +189,8 @@ class ControlServer:
         self._gateway = gateway
         self._channels: set[Channel] = set()
         self._server: asyncio.Server | None = None
+        self._request_ids = count(1)
+        self._look_ups: dict[int, asyncio.Future[LookedUp]] = {}
 
     async def start(self) -> None:
         """Listen.
@@ -198,7 +204,7 @@ class ControlServer:
         )
 
     def _new_channel(self) -> asyncio.Protocol:
-        return _FrontChannel(self._gateway, self._channels)
+        return _FrontChannel(self._gateway, self._channels, self._looked_up)
 
     def push(self, entry: JournalEntry) -> None:
         """Tell every front that is connected."""
@@ -208,6 +214,29 @@ class ControlServer:
                 self._channels.discard(channel)
                 channel.abort()
                 log.warning("front does not read its control channel")
+
+    async def look_up(self, call_id: str, carrier_call_id: str) -> tuple[str, str]:
+        """Ask a front who is on a call; empty numbers when none answers within 2 s."""
+        request_id = next(self._request_ids)
+        answer: asyncio.Future[LookedUp] = asyncio.get_running_loop().create_future()
+        self._look_ups[request_id] = answer
+        asked = LookUp(request_id=request_id, call_id=call_id, carrier_call_id=carrier_call_id)
+        try:
+            for channel in self._channels:
+                channel.send(asked)
+            async with asyncio.timeout(_LOOK_UP_WITHIN_S):
+                found = await answer
+        except TimeoutError:
+            log.warning("caller look-up not answered", call_id=call_id)
+            return "", ""
+        finally:
+            del self._look_ups[request_id]
+        return found.from_number, found.to_number
+
+    def _looked_up(self, message: LookedUp) -> None:
+        answer = self._look_ups.get(message.request_id)
+        if answer is not None and not answer.done():
+            answer.set_result(message)
 
     async def close(self) -> None:
         """Close the listener and all channels."""
@@ -222,7 +251,12 @@ class ControlServer:
 class _FrontChannel(Channel):
     """One front: told everything unacknowledged after its ``Hello``, then every new entry."""
 
-    def __init__(self, gateway: Controlled, channels: set[Channel]) -> None:
+    def __init__(
+        self,
+        gateway: Controlled,
+        channels: set[Channel],
+        looked_up: Callable[[LookedUp], None],
+    ) -> None:
         super().__init__(
             on_message=self._receive,
             on_closed=self._lost,
@@ -230,6 +264,7 @@ class _FrontChannel(Channel):
         )
         self._gateway = gateway
         self._channels = channels
+        self._looked_up = looked_up
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         sock = transport.get_extra_info("socket")
@@ -245,6 +280,8 @@ class _FrontChannel(Channel):
                 for entry in self._gateway.unacknowledged():
                     self.send(entry)
                 self._channels.add(self)
+            case LookedUp():
+                self._looked_up(message)
             case JournalAck():
                 self._gateway.acknowledge(message)
             case GatewayCommand():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from trunkline.dispatch.pool_client import PoolClient
 from trunkline.gateway.recorder import Recorder
 from trunkline.gateway.vad import SpeechDetector
-from trunkline.gateway.workers import PoolClient
 
 if TYPE_CHECKING:
     from trunkline.gateway.session import Session
@@ -33,6 +33,10 @@ class Host(Protocol):
 
     def stream_started(self, session: Session) -> Session | None:
         """Make this the call's stream; returns the one that it replaces."""
+        ...
+
+    async def look_up(self, call_id: str, carrier_call_id: str) -> tuple[str, str]:
+        """Ask the front for (from_number, to_number); empty when it does not know in time."""
         ...
 
     def session_over(self, session: Session) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 
 from trunkline.dispatch.channel import Channel
 from trunkline.dispatch.messages import AgentSpec, BotFinished, Message
+from trunkline.dispatch.pool_client import PoolClient
+from trunkline.errors import WorkerFailed
 from trunkline.gateway.stats import Stats
-from trunkline.gateway.workers import PoolClient, connect_worker
 
-__all__ = ["WorkerLink"]
+__all__ = ["WorkerLink", "connect_worker"]
+
+_CLAIM_TIMEOUT_S = 15.0  # a cold start of a large bot takes seconds; the caller's audio waits
+_CONNECT_TIMEOUT_S = 2.0
 
 _WAITING_BYTES = 160_000  # 20 s of PCMU: longer than any claim may take
 _UNREAD_LIMIT_BYTES = (
@@ -55,7 +60,9 @@ class WorkerLink:
         Raises:
             DispatchError: no worker is to be had.
         """
-        reserved = await self._pool.claim(call_id, agent, attempt)
+        reserved = await self._pool.claim(
+            call_id, agent, attempt=attempt, timeout_s=_CLAIM_TIMEOUT_S
+        )
         channel = await connect_worker(
             reserved.address,
             sender=self._sender,
@@ -130,3 +137,25 @@ class WorkerLink:
         self._waiting.clear()
         if self._channel is not None:
             self._channel.abort()
+
+
+async def connect_worker(
+    address: str,
+    *,
+    sender: str,
+    on_message: Callable[[Message], None],
+    on_audio: Callable[[bytes], None],
+    on_closed: Callable[[Exception | None], None],
+) -> Channel:
+    """Return the channel to a worker that listens at ``address``.
+
+    Raises:
+        WorkerFailed: it cannot be reached.
+    """
+    channel = Channel(on_message=on_message, on_audio=on_audio, on_closed=on_closed, sender=sender)
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            await asyncio.get_running_loop().create_unix_connection(lambda: channel, address)
+    except (OSError, TimeoutError) as error:
+        raise WorkerFailed("the worker cannot be reached") from error
+    return channel

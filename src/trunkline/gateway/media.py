@@ -171,20 +171,20 @@ class CallMedia:
         self.turns.first_audio(utterance, at * 1000 // self._sent_hz)
 
 
-def started_entry(started: StreamStarted, stream_number: int) -> dict[str, object]:
+def started_entry(started: StreamStarted, facts: CallFacts) -> dict[str, object]:
     """Data of the journal's ``stream_started``."""
     received, sent = started.received_format, started.sent_format
     return {
         "stream_id": started.stream_id,
         "carrier_call_id": started.carrier_call_id,
         "account_id": started.account_id,
-        "from_number": started.from_number or "",
-        "to_number": started.to_number or "",
+        "from_number": facts.from_number,
+        "to_number": facts.to_number,
         "parameters": dict(started.parameters),
         "raw": dict(started.raw),
         "received_encoding": str(received.encoding),
         "received_rate_hz": received.sample_rate_hz,
         "sent_encoding": str(sent.encoding),
         "sent_rate_hz": sent.sample_rate_hz,
-        "stream_number": stream_number,
+        "stream_number": facts.stream_number,
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import logging
 import signal
 import socket
 import sys
@@ -25,15 +24,16 @@ from trunkline.dispatch.messages import (
     JournalAck,
     JournalEntry,
 )
+from trunkline.dispatch.output import configure_logging
+from trunkline.dispatch.pool_client import PoolClient
 from trunkline.dispatch.unix_socket import prepare_folder
-from trunkline.errors import ProtocolError, TrunklineError, UnknownCall
+from trunkline.errors import DispatchError, ProtocolError, TrunklineError, UnknownCall
 from trunkline.gateway.control import ControlServer, HandoverServer
 from trunkline.gateway.journal import Journal
 from trunkline.gateway.recorder import Recorder
 from trunkline.gateway.session import Session
 from trunkline.gateway.vad import SpeechDetector
 from trunkline.gateway.websocket import GatewayLoop, adopt
-from trunkline.gateway.workers import PoolClient
 from trunkline.settings import Settings
 
 __all__ = ["Gateway", "main"]
@@ -54,7 +54,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, index: int, *, detects_speech: bool = True) -> None:
         self.name = f"gateway-{index}"
-        self.pool = PoolClient(settings.pool_socket, self.name)
+        self.pool = PoolClient(settings.pool_socket, sender=self.name)
         self.recorder = Recorder()
         self.detector = SpeechDetector() if detects_speech else None
         self._settings = settings
@@ -98,8 +98,20 @@ class Gateway:
         self._sessions.discard(session)
         if self._by_call.get(session.call_id) is session:
             del self._by_call[session.call_id]
+            self.spawn(self._release_worker(session.call_id))
         if self._is_draining and not self._sessions:
             self._idle.set()
+
+    async def _release_worker(self, call_id: str) -> None:
+        """A worker ends by itself when its channel is closed; the pool sees to one that hangs."""
+        try:
+            await self.pool.release(call_id)
+        except DispatchError as error:
+            log.warning("pool not told of a call's end", call_id=call_id, reason=error.reason)
+
+    async def look_up(self, call_id: str, carrier_call_id: str) -> tuple[str, str]:
+        """Ask the front for (from_number, to_number); empty when it does not know in time."""
+        return await self._control.look_up(call_id, carrier_call_id)
 
     # the doors
 
@@ -177,6 +189,7 @@ class Gateway:
         prepare_folder(self._settings.run_dir)
         try:
             async with asyncio.TaskGroup() as self._tasks:
+                pool = self._tasks.create_task(self.pool.run())
                 await self._control.start()
                 self._handover = HandoverServer(self._settings.handover_socket(self._index), self)
                 gc.collect()
@@ -185,6 +198,7 @@ class Gateway:
                 if on_ready is not None:
                     on_ready()
                 await self._idle.wait()
+                pool.cancel()
         finally:
             await self._close()
 
@@ -202,7 +216,6 @@ class Gateway:
         if self._handover is not None:
             self._handover.close()
         await self._control.close()
-        self.pool.close()
         self.recorder.close()
         self._journal.close()
 
@@ -223,7 +236,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # The writer threads hold the interpreter for fractions of a millisecond; a call must not wait
     # five for it.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    _configure_logging(settings)
+    configure_logging(
+        level=settings.log_level, log_format=settings.log_format, process=f"gateway-{options.index}"
+    )
     with asyncio.Runner(loop_factory=GatewayLoop) as runner:
         runner.run(_serve(settings, options.index, detects_speech=not options.no_vad))
 
@@ -234,19 +249,3 @@ async def _serve(settings: Settings, index: int, *, detects_speech: bool) -> Non
     loop.add_signal_handler(signal.SIGTERM, gateway.drain)
     loop.add_signal_handler(signal.SIGINT, gateway.drain)
     await gateway.run()
-
-
-def _configure_logging(settings: Settings) -> None:
-    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(),
-        cache_logger_on_first_use=True,
-    )

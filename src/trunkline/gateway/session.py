@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import structlog
 
 from trunkline.dispatch.channel import split_audio_out
@@ -264,6 +265,7 @@ class Session:
         if previous is not None:
             self.attempt, self.history = previous.attempt + 1, previous.history
             previous.replace()
+        self.facts = _with_numbers(self.facts, started)
         self._media = media = self._new_media(started, now_ms)
         now_s = self._loop.time()
         self._watchdog = Watchdog(
@@ -275,7 +277,7 @@ class Session:
         if self._websocket is not None:
             unsent_bytes = started.sent_format.n_bytes(_UNSENT_LIMIT_S * 1000) * _WIRE_FACTOR
             self._websocket.limit_unsent(unsent_bytes + _UNSENT_SLACK_BYTES)
-        entry = started_entry(started, self.facts.stream_number)
+        entry = started_entry(started, self.facts)
         self._host.write(self.call_id, "stream_started", entry)
         media.playout.probe(media.position(now_ms))
         self._log.info(
@@ -333,6 +335,12 @@ class Session:
         self._host.spawn(self._employ_worker(link, first))
 
     async def _employ_worker(self, link: WorkerLink, first: CallStarted) -> None:
+        if self.facts.caller_lookup and not self.facts.from_number:
+            from_number, to_number = await self._host.look_up(self.call_id, first.carrier_call_id)
+            self.facts = msgspec.structs.replace(
+                self.facts, from_number=from_number, to_number=self.facts.to_number or to_number
+            )
+            first = msgspec.structs.replace(first, facts=self.facts)
         try:
             is_ours = await link.employ(self.call_id, self.facts.agent, self.attempt, first)
         except DispatchError as error:
@@ -616,3 +624,17 @@ class Session:
         )
         self._log.info("stream ended", how=self._end.how, by=self._end.by, reason=self._end.reason)
         self._host.session_over(self)
+
+
+def _with_numbers(facts: CallFacts, started: StreamStarted) -> CallFacts:
+    """Fill numbers that no webhook brought from what the stream says.
+
+    Static URLs name them as parameters, such as ``<Parameter name="from_number" value="{{From}}"/>``.
+    """
+    return msgspec.structs.replace(
+        facts,
+        from_number=facts.from_number
+        or started.from_number
+        or started.parameters.get("from_number", ""),
+        to_number=facts.to_number or started.to_number or started.parameters.get("to_number", ""),
+    )

@@ -15,7 +15,7 @@ from trunkline.calls.ports import Context
 from trunkline.calls.report import apply_report
 from trunkline.errors import ConfigError, SignatureError, UnknownCall
 from trunkline.http.auth import context_of
-from trunkline.http.peer import is_direct_loopback, peer_of
+from trunkline.http.peer import client_address, is_direct_loopback, peer_of
 from trunkline.store.records import CallRecord
 from trunkline.telephony.carrier import Carrier, CarrierAccount
 from trunkline.telephony.webhook import Document, WebhookRequest
@@ -58,6 +58,8 @@ async def _webhook_request(request: Request, context: Context) -> WebhookRequest
             for name, value in request.scope["headers"]
         ],
         body=await request.body(),
+        received_at_s=context.now().timestamp(),
+        client_host=client_address(*peer_of(request), request.app.state.trusted_proxies),
     )
 
 

@@ -234,6 +234,8 @@ class MediaDoor:
             url=context.urls.websocket(upgrade.path)
             + (f"?{upgrade.query}" if upgrade.query else ""),
             headers=upgrade.headers,
+            received_at_s=context.now().timestamp(),
+            client_host=client_address(upgrade.client_host, upgrade.headers, self._trusted_proxies),
         )
         grant = await grant_stream(
             context, carrier_name=carrier, agent_name=agent_name, token=token, upgrade=request

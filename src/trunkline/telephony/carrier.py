@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AmdMode",
+    "CallControl",
     "Carrier",
     "CarrierAccount",
     "CarrierCall",
@@ -104,6 +105,12 @@ class StreamConnect:
     stream_status_url: str | None = None
     """Where the carrier reports about the stream itself, if it does."""
 
+    as_json: bool = False
+    """The request asks for JSON (it is a GET, or accepts ``application/json``).
+
+    For carriers that are answered with JSON or with markup.
+    """
+
 
 class Markup(Protocol):
     """Answer documents.
@@ -156,6 +163,23 @@ class Webhook:
 
     parse_event: Callable[[WebhookRequest], WebhookEvent]
     """Raises ``InvalidRequest``."""
+
+    wants_markup: Callable[[WebhookRequest], bool] | None = None
+    """Whether a request to ``continue_url`` asks what comes next.
+
+    For carriers that also report there how the stream fares: what does not ask is taken as a
+    callback. None: every request asks. Raises ``InvalidRequest``.
+    """
+
+    nonce: Callable[[WebhookRequest], str | None] | None = None
+    """The random number that the proof covers, for carriers whose requests carry one.
+
+    The pure check cannot remember, so the front does: a number that has come before with another
+    method, URL or body is a forgery; with the same it is a repeated delivery.
+    """
+
+    is_report: Callable[[WebhookRequest], bool] | None = None
+    """Whether a request to an answer URL only reports about its call: ``parse_event`` reads it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +276,43 @@ class CarrierClient(Protocol):
         ...
 
 
+class CallControl(Protocol):
+    """Commands in place of answer markup, for calls whose ``IncomingCall.answer_by_rest`` says so.
+
+    Methods raise ``CarrierError`` subclasses only; each wait is bounded. The webhook itself is
+    answered with ``Markup.accept_event``, at once: a carrier waits a second or two for it.
+    """
+
+    async def answer(self, carrier_call_id: str, stream: StreamConnect, *, events_url: str) -> None:
+        """Answer an inbound call and connect it to our media socket.
+
+        Later webhooks about the call go to ``events_url``. When the stream ends the call stays up,
+        silent and billed, until ``CarrierClient.hang_up``.
+        """
+        ...
+
+    async def start_stream(self, carrier_call_id: str, stream: StreamConnect) -> None:
+        """Connect an answered call to our media socket again, after its stream was lost."""
+        ...
+
+    async def reject(self, carrier_call_id: str) -> None:
+        """Refuse an unanswered inbound call so that the caller hears busy."""
+        ...
+
+    async def forward(
+        self, carrier_call_id: str, to_number: str, *, caller_id: str | None = None
+    ) -> None:
+        """Connect the call to another number.
+
+        It dials, so it is sent once. A media stream of the call goes on beside it.
+        """
+        ...
+
+    async def send_dtmf(self, carrier_call_id: str, digits: str) -> None:
+        """Press keys on an answered call."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
     """What absence of a part cannot say.
@@ -273,9 +334,41 @@ class Features:
     again."""
 
     lead_ms: int = 400
-    """Audio sent ahead into the carrier's buffer at most; small where it drops what comes too early."""
+    """Audio sent ahead into the carrier's buffer at most.
+
+    Small where the carrier drops what comes too early.
+    """
+
     wants_silence: bool = False
-    """The carrier ends or degrades calls that send it nothing: send silence while the bot is quiet."""
+    """The carrier ends or degrades calls that send it nothing.
+
+    So silence is sent while the bot is quiet.
+    """
+
+    hangs_up_by_close: bool = False
+    """There is no hang-up by REST: closing the media socket gives the call back to the carrier,
+    which ends it or goes on with its own flow."""
+
+    connects_by_event: bool = False
+    """A status callback that says answered, for a call that has no stream yet, is answered with
+    ``Markup.connect``."""
+
+    announces_stop: bool = True
+    """The stream says when it is over.
+
+    Where it does not, an ordinary hang-up just closes the socket, and a callback that comes a
+    moment later tells it from a lost stream.
+    """
+
+    proof_covers_request: bool = True
+    """What proves a webhook's origin also covers its URL or body.
+
+    False where it is a secret that the carrier merely repeats.
+    """
+
+    proof_covers_url: bool = True
+    """It covers the URL, too: a proved webhook cannot be sent to another agent's address."""
+
     answer_markup_inline_chars: int | None = None
     """Longest markup that the dial request itself can carry; None: only by URL."""
 
@@ -303,7 +396,13 @@ class Carrier:
     """Checks a signed WebSocket upgrade; None where the carrier does not sign upgrades."""
 
     markup: Markup | None = None
+    account_markup: Callable[[CarrierAccount], Markup] | None = None
+    """``markup`` as an account's settings want it, where they have a say."""
+
     new_client: Callable[[CarrierAccount, httpx.AsyncClient], CarrierClient] | None = None
+    new_call_control: Callable[[CarrierAccount, httpx.AsyncClient], CallControl] | None = None
+    """Set where calls may be answered by REST, see ``IncomingCall.answer_by_rest``."""
+
     default_max_concurrent_calls: int = 10
 
     def require_webhook(self) -> Webhook:
@@ -312,10 +411,16 @@ class Carrier:
             raise UnsupportedByCarrier(self.name, "webhooks")
         return self.webhook
 
-    def require_markup(self) -> Markup:
-        """The part that writes answers; raises ``UnsupportedByCarrier`` without one."""
+    def require_markup(self, account: CarrierAccount | None = None) -> Markup:
+        """The part that writes answers; raises ``UnsupportedByCarrier`` without one.
+
+        Args:
+            account: Whose settings count; without one, the defaults.
+        """
         if self.markup is None:
             raise UnsupportedByCarrier(self.name, "answer markup")
+        if account is not None and self.account_markup is not None:
+            return self.account_markup(account)
         return self.markup
 
     def require_stream(self) -> StreamProtocol:
@@ -329,3 +434,9 @@ class Carrier:
         if self.new_client is None:
             raise UnsupportedByCarrier(self.name, "a REST API")
         return self.new_client(account, http)
+
+    def require_call_control(self, account: CarrierAccount, http: httpx.AsyncClient) -> CallControl:
+        """Commands for live calls; raises ``UnsupportedByCarrier`` without them."""
+        if self.new_call_control is None:
+            raise UnsupportedByCarrier(self.name, "commands for live calls")
+        return self.new_call_control(account, http)

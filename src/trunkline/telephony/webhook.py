@@ -47,6 +47,15 @@ class WebhookRequest:
     url: str
     headers: Sequence[tuple[str, str]]
     body: bytes = b""
+    received_at_s: float = 0.0
+    """When the request came, seconds since 1970: pure code has no clock, some signatures expire.
+
+    Zero is long ago, so a caller that forgets it has every such signature refused.
+    """
+
+    client_host: str = ""
+    """Address that the request comes from, past trusted proxies; for accounts that list the
+    carrier's addresses. Empty is on no list."""
 
     def header(self, name: str) -> str | None:
         """The first header of that name, case-insensitive, or None."""
@@ -72,6 +81,17 @@ class UpgradeRequest:
 
     url: str
     headers: Sequence[tuple[str, str]]
+    received_at_s: float = 0.0
+    """When the request came, as in ``WebhookRequest``."""
+
+    client_host: str = ""
+    """Address that the request comes from, as in ``WebhookRequest``."""
+
+    has_token: bool = False
+    """The path carries a stream token of ours that has been checked.
+
+    It is proof enough where a carrier signs nothing.
+    """
 
     def header(self, name: str) -> str | None:
         """The first header of that name, case-insensitive, or None."""
@@ -95,6 +115,21 @@ class IncomingCall:
 
     delivery_id: str | None = None
     """Same on retries of one webhook, where the carrier sends such a key."""
+
+    call_id: str | None = None
+    """Our own id of the call, where the dial gave it to the carrier and the carrier gives it back.
+
+    Not proved by itself: the call must be one that we have placed with this carrier.
+    """
+
+    dial_id: str | None = None
+    """The carrier's id of the dial that made the call, where it is not always the call's own."""
+
+    answer_by_rest: bool = False
+    """The carrier does not read what this webhook is answered with.
+
+    The call waits for a command (``telephony.carrier.CallControl``).
+    """
 
     raw: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -121,6 +156,9 @@ class CallChanged:
     to_number: str | None = None
     answered_by: str | None = None
     delivery_id: str | None = None
+    dial_id: str | None = None
+    """The carrier's id of the dial that made the call, where it is not always the call's own."""
+
     raw: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -142,6 +180,9 @@ class AmdReported:
     verdict: AmdVerdict
     carrier_word: str
     duration_ms: int | None = None
+    dial_id: str | None = None
+    """The carrier's id of the dial that made the call, where it is not always the call's own."""
+
     raw: Mapping[str, str] = field(default_factory=dict[str, str])
 
 

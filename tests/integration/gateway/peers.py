@@ -239,6 +239,7 @@ class Pool:
         self._settings = settings
         self._servers: list[asyncio.Server] = []
         self._channels: list[Channel] = []
+        self._numbers = count(1)
         self.workers: dict[str, Worker] = {}
         self.new_worker: Callable[[], Worker] = Worker
         self.claims: list[Claim] = []
@@ -279,7 +280,7 @@ class Pool:
         if self.gate is not None:
             await self.gate.wait()
         worker = self.workers[claim.call_id] = self.new_worker()
-        address = str(self._settings.run_dir / f"worker-{len(self._servers)}.sock")
+        address = str(self._settings.run_dir / f"worker-{next(self._numbers)}.sock")
         server = await asyncio.get_running_loop().create_unix_server(worker.connect, address)
         self._servers.append(server)
         channel.send(self._reserved(claim, address))

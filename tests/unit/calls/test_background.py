@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 from structlog.testing import capture_logs
 
@@ -43,3 +44,13 @@ async def test_leaving_cancels_what_still_runs() -> None:
         assert background.is_busy
     assert cancelled.is_set()
     assert not background.is_busy
+
+
+async def test_work_that_never_got_to_start_is_closed() -> None:
+    async def work() -> None:
+        raise AssertionError("not to be started")
+
+    never = work()
+    async with Background() as background:
+        background.start(never, name="too late")
+    assert inspect.getcoroutinestate(never) == inspect.CORO_CLOSED

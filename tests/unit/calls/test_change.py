@@ -7,7 +7,9 @@ from trunkline.telephony.call import CallState
 
 
 def moves_on(call: CallRecord) -> dict[str, object]:
-    return {"state": CallState.IN_PROGRESS} if call.state is CallState.RINGING else {"error": "late"}
+    return (
+        {"state": CallState.IN_PROGRESS} if call.state is CallState.RINGING else {"error": "late"}
+    )
 
 
 async def test_what_is_written_depends_on_where_the_call_stands_now() -> None:

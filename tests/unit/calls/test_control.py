@@ -12,7 +12,12 @@ from trunkline.telephony.call import CallState, EndedBy, EndReason
 
 
 async def call_of(world: FrontWorld, **changes: object) -> CallRecord:
-    values = {"carrier": "twilio", "account_id": ACCOUNT_SID, "carrier_call_id": CALL_SID, **changes}
+    values = {
+        "carrier": "twilio",
+        "account_id": ACCOUNT_SID,
+        "carrier_call_id": CALL_SID,
+        **changes,
+    }
     return await admitted(world.store, "carrier:twilio", **values)
 
 

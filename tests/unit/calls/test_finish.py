@@ -118,9 +118,7 @@ async def test_the_first_wish_counts_and_odd_words_do_no_harm(world: FrontWorld)
 async def test_the_bot_s_failure_is_the_record_s_error(world: FrontWorld) -> None:
     call = await answered(world)
     data = {"reason": "hung", "detail": ""}
-    await world.store.append_event(
-        NewEvent(call_id=call.id, kind="bot_failed", at=NOON, data=data)
-    )
+    await world.store.append_event(NewEvent(call_id=call.id, kind="bot_failed", at=NOON, data=data))
     ended = await end(world, call, reason=EndReason.BOT_FAILED)
     assert ended.error == "the bot failed (hung)"
 

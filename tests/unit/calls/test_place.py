@@ -53,7 +53,9 @@ async def test_a_call_is_written_gets_its_worker_and_is_dialled(world: FrontWorl
     assert world.dispatcher.reserved == [call.id]
     [dial] = world.twilio.dials
     assert (dial["To"], dial["From"], dial["Timeout"]) == ([CALLER], [OUR_NUMBER], ["60"])
-    assert dial["StatusCallback"] == [f"https://voice.example.com/telephony/twilio/events/{call.id}"]
+    assert dial["StatusCallback"] == [
+        f"https://voice.example.com/telephony/twilio/events/{call.id}"
+    ]
     markup = ElementTree.fromstring(dial["Twiml"][0])  # noqa: S314 - our own markup
     assert {part.attrib["name"]: part.attrib["value"] for part in markup.iter("Parameter")} == {
         "agent_name": "front-desk",

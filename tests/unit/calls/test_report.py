@@ -220,7 +220,9 @@ async def test_detection_is_on_record(world: FrontWorld) -> None:
 async def test_other_reports_are_kept(world: FrontWorld) -> None:
     call = await dialled(world)
     ids = {"carrier_call_id": CALL_SID, "account_id": ACCOUNT_SID}
-    stream = StreamChanged(**ids, stream_id="MZ1", word="stream-error", error="31921", raw={"a": "1"})
+    stream = StreamChanged(
+        **ids, stream_id="MZ1", word="stream-error", error="31921", raw={"a": "1"}
+    )
     unknown = UnknownReport(**ids, word="RecordingStatus=completed", raw={"b": "2"})
     await report(world, call, stream, unknown)
     kinds = [event.kind for event in await world.events(call.id)]

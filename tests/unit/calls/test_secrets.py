@@ -21,7 +21,7 @@ def test_credentials_are_sealed_and_opened() -> None:
 
 def test_another_secret_opens_nothing_and_says_what_to_do() -> None:
     sealed = CredentialCipher(b"one secret").encrypt(FIELDS)
-    with pytest.raises(ConfigError, match="TRUNKLINE_SECRET_KEY.*store them again") as caught:
+    with pytest.raises(ConfigError, match=r"TRUNKLINE_SECRET_KEY.*store them again") as caught:
         CredentialCipher(b"another").decrypt(sealed)
     assert caught.value.field == "TRUNKLINE_SECRET_KEY"
 

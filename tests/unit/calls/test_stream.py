@@ -11,9 +11,9 @@ from tests.support.front import (
     signature,
 )
 from tests.support.stores import NOON, admitted
+from trunkline import carriers
 from trunkline.calls.admit import connect_document
 from trunkline.calls.stream import StreamGrant, grant_stream, look_up_numbers, stream_not_taken
-from trunkline import carriers
 from trunkline.errors import (
     DispatchError,
     Draining,

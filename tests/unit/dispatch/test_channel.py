@@ -131,6 +131,7 @@ async def test_messages_and_audio_arrive_in_order() -> None:
 
 async def test_the_peers_orderly_end_is_told_once_and_ours_is_not() -> None:
     async with pair() as (left, right):
+        await eventually(lambda: left.messages and right.messages)
         left.channel.send(ClearAudio())
         left.channel.close()
         left.channel.close()

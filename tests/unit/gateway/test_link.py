@@ -18,9 +18,10 @@ from trunkline.dispatch.messages import (
     Message,
     Reserved,
 )
-from trunkline.gateway.link import WorkerLink
+from trunkline.dispatch.pool_client import PoolClient
+from trunkline.errors import WorkerFailed
+from trunkline.gateway.link import WorkerLink, connect_worker
 from trunkline.gateway.stats import Stats
-from trunkline.gateway.workers import PoolClient
 
 AGENT = AgentSpec(name="front-desk", kind="pipeline")
 FIRST = Heartbeat(loop_lag_ms=1)  # any message will do for the first
@@ -83,7 +84,7 @@ class Line:
         self.audio: list[bytes] = []
         self.losses: list[str] = []
         self.stats = Stats()
-        self.pool = PoolClient(folder / "pool.sock", "gateway-0")
+        self.pool = PoolClient(folder / "pool.sock", sender="gateway-0")
         self.link = WorkerLink(
             pool=self.pool,
             sender="gateway-0",
@@ -100,9 +101,11 @@ class Line:
 @pytest.fixture
 async def line(tmp_path: Path) -> AsyncIterator[Line]:
     line = Line(tmp_path)
-    yield line
-    line.link.abort()
-    line.pool.close()
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(line.pool.run())
+        yield line
+        line.link.abort()
+        running.cancel()
 
 
 async def test_what_came_before_the_worker_reaches_it_in_order(worker: Worker, line: Line) -> None:
@@ -147,3 +150,14 @@ async def test_a_link_closed_meanwhile_takes_no_worker(worker: Worker, line: Lin
     line.link.send_audio(b"late")
     assert line.stats.dropped_bytes_in == 4
     assert line.losses == []
+
+
+async def test_a_worker_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(WorkerFailed):
+        await connect_worker(
+            str(tmp_path / "nobody.sock"),
+            sender="gateway-0",
+            on_message=lambda message: None,
+            on_audio=lambda payload: None,
+            on_closed=lambda error: None,
+        )

@@ -1,4 +1,4 @@
-"""The picows edge on real TCP pairs; hostile frames are in ``tests/integration/gateway/test_bad_input.py``."""
+"""The picows edge on real TCP pairs; hostile frames are in the integration tests."""
 
 from __future__ import annotations
 

@@ -53,7 +53,9 @@ async def test_every_route_is_in_the_matrix(app: FastAPI) -> None:
 async def test_the_matrix_sees_every_route_of_the_application(app: FastAPI) -> None:
     """The OpenAPI document hides carriers' routes and nothing else."""
     hidden = {
-        route.path for route in _flat(app.routes) if isinstance(route, APIRoute) and not route.include_in_schema
+        route.path
+        for route in _flat(app.routes)
+        if isinstance(route, APIRoute) and not route.include_in_schema
     }
     assert all(path.startswith("/telephony/{carrier_name}/") for path in hidden)
     assert len(hidden) == 4
@@ -124,7 +126,9 @@ async def test_one_error_shape_while_the_database_is_away(
     assert answer.json()["error"]["code"] == "store_unavailable"
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/api", "/api/nothing", "/ws", "/telephony/acme"])
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/api", "/api/nothing", "/ws", "/telephony/acme"]
+)
 async def test_what_is_not_there(anyone: httpx.AsyncClient, path: str) -> None:
     answer = await anyone.get(path)
     assert answer.status_code == 404

@@ -184,9 +184,7 @@ async def test_a_report_about_another_call_than_its_url_names(
     assert (await world.call(call.id)).state is CallState.QUEUED
 
 
-async def test_status_callbacks_move_the_call(
-    world: FrontWorld, anyone: httpx.AsyncClient
-) -> None:
+async def test_status_callbacks_move_the_call(world: FrontWorld, anyone: httpx.AsyncClient) -> None:
     call = await dialled(world)
     path = f"/telephony/twilio/events/{call.id}"
     for sequence, status in enumerate(["initiated", "ringing", "in-progress", "completed"]):
@@ -213,7 +211,9 @@ async def test_a_call_whose_stream_has_ended_is_hung_up(
     assert verbs(await post_signed(anyone, path, voice_fields())) == ["Hangup"]
 
 
-async def test_without_a_public_url_carriers_are_on_this_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_without_a_public_url_carriers_are_on_this_machine(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     async with open_world(tmp_path_factory.mktemp("r"), is_configured=False) as world:
         await world.agent()
         fields = voice_fields()

@@ -213,19 +213,18 @@ class Taker:
 
 async def test_the_socket_lives_on_in_the_hands_of_the_gateway() -> None:
     taker = Taker()
-    async with serving(app(), taker) as port:
-        async with connected(port) as peer:
-            await peer.send(upgrade_head("/ws/acme/desk"))
-            await eventually(lambda: taker.taken, what="the hand-over")
-            [theirs] = taker.taken
-            await peer.send(b"a frame, sent early")
-            theirs.setblocking(False)
-            loop = asyncio.get_running_loop()
-            assert await loop.sock_recv(theirs, 100) == b"a frame, sent early"
-            await loop.sock_sendall(theirs, b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-            assert (await peer.read_head()).startswith(b"HTTP/1.1 101")
-            taker.close()
-            assert await peer.read_to_end() == b""
+    async with serving(app(), taker) as port, connected(port) as peer:
+        await peer.send(upgrade_head("/ws/acme/desk"))
+        await eventually(lambda: taker.taken, what="the hand-over")
+        [theirs] = taker.taken
+        await peer.send(b"a frame, sent early")
+        theirs.setblocking(False)
+        loop = asyncio.get_running_loop()
+        assert await loop.sock_recv(theirs, 100) == b"a frame, sent early"
+        await loop.sock_sendall(theirs, b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        assert (await peer.read_head()).startswith(b"HTTP/1.1 101")
+        taker.close()
+        assert await peer.read_to_end() == b""
 
 
 async def test_a_gateway_that_took_a_refused_socket_cannot_use_it() -> None:

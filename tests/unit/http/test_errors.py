@@ -75,7 +75,9 @@ async def test_an_error_has_code_message_and_details() -> None:
 
 
 async def test_a_signature_says_to_the_log_what_was_checked_and_nothing_to_the_peer() -> None:
-    error = errors.SignatureError("no candidate fits", signed_url="https://v.example/x?From=%2B1415")
+    error = errors.SignatureError(
+        "no candidate fits", signed_url="https://v.example/x?From=%2B1415"
+    )
     with capture_logs() as lines:
         answer = await ask(error)
     assert answer.status_code == 403

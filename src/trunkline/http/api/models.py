@@ -41,6 +41,7 @@ __all__ = [
     "TranscriptTurn",
 ]
 
+
 def _check_json(value: JsonValue) -> JsonValue:
     """Refuse what Python's parser takes and neither JSON nor a database has."""
     try:

@@ -52,7 +52,10 @@ async def test_what_a_dial_may_be_refused_for(admin: httpx.AsyncClient, world: F
     assert error(await dial(admin, to_number="415")) == (422, "invalid_number")
     assert error(await dial(admin, provider="acme")) == (404, "unknown_carrier")
     assert error(await dial(admin, ring_timeout_s=1)) == (422, "invalid_request")
-    assert error(await dial(admin, body={"x": "y" * MAX_BODY_JSON_BYTES})) == (422, "invalid_request")
+    assert error(await dial(admin, body={"x": "y" * MAX_BODY_JSON_BYTES})) == (
+        422,
+        "invalid_request",
+    )
     del world.environment["TWILIO_PHONE_NUMBER"]
     assert error(await dial(admin)) == (422, "caller_id_missing")
     world.draining.append(True)
@@ -60,7 +63,9 @@ async def test_what_a_dial_may_be_refused_for(admin: httpx.AsyncClient, world: F
     assert world.twilio.requests == []
 
 
-@pytest.mark.parametrize("value", ["NaN", "[-Infinity]", '{"x": "\\ud800"}', "[" * 5000 + "]" * 5000])
+@pytest.mark.parametrize(
+    "value", ["NaN", "[-Infinity]", '{"x": "\\ud800"}', "[" * 5000 + "]" * 5000]
+)
 async def test_what_python_parses_and_json_does_not_have(
     admin: httpx.AsyncClient, world: FrontWorld, value: str
 ) -> None:
@@ -179,9 +184,7 @@ async def test_the_transcript_is_in_the_order_of_speaking(
         ("dtmf", {"digit": "1", "at_ms": 2000}),
         ("bot_started", {"attempt": 1}),
     ):
-        await world.store.append_event(
-            NewEvent(call_id=call.id, kind=kind, at=NOON, data=data)
-        )
+        await world.store.append_event(NewEvent(call_id=call.id, kind=kind, at=NOON, data=data))
     answer = await admin.get(f"/api/calls/{call.id}/transcript")
     assert [turn["text"] for turn in answer.json()["turns"]] == ["hello", "hi", "1"]
 

@@ -35,7 +35,14 @@ def test_every_field_of_an_agent_can_be_changed_or_is_the_store_s() -> None:
 
 
 def test_a_call_shows_its_record_but_not_what_is_inside_only() -> None:
-    hidden = {"carrier", "idempotency_key", "last_sequence", "recording_path", "hangup_pending", "raw"}
+    hidden = {
+        "carrier",
+        "idempotency_key",
+        "last_sequence",
+        "recording_path",
+        "hangup_pending",
+        "raw",
+    }
     assert {field.name for field in fields(CallRecord)} - hidden == set(
         models.Call.model_fields
     ) - {"provider", "has_recording"}
@@ -50,7 +57,9 @@ def test_only_what_was_sent_is_changed() -> None:
     )
     found = change.apply(agent)
     assert sorted(found) == ["overflow", "warm"]
-    overflow = models.NewAgent(name="a", module="b.py", overflow=change.overflow).record_of().overflow
+    overflow = (
+        models.NewAgent(name="a", module="b.py", overflow=change.overflow).record_of().overflow
+    )
     assert (overflow.action, overflow.message) == (OverflowAction.MESSAGE, "later")
 
 
@@ -65,12 +74,18 @@ def event(kind: str, **data: object) -> EventRecord:
 
 
 def test_a_turn_as_the_gateway_tells_it() -> None:
-    turn = models.TranscriptTurn.of(
-        event(
-            "turn", speaker="bot", text="Hello there", heard_text="Hello", interrupted=True,
-            started_ms=1200.7, ended_ms=1900, latency_ms=None, something_new=1,
-        )  # fmt: skip
+    told = event(
+        "turn",
+        speaker="bot",
+        text="Hello there",
+        heard_text="Hello",
+        interrupted=True,
+        started_ms=1200.7,
+        ended_ms=1900,
+        latency_ms=None,
+        something_new=1,
     )
+    turn = models.TranscriptTurn.of(told)
     assert (turn.kind, turn.speaker, turn.heard_text) == ("turn", "bot", "Hello")
     assert (turn.started_ms, turn.ended_ms, turn.latency_ms) == (1200, 1900, None)
 

@@ -24,7 +24,9 @@ async def test_each_part_changes_alone(admin: httpx.AsyncClient) -> None:
     answer = await put(admin, providers={"twilio": {"auth_token": NEW_TOKEN}})
     assert answer.json()["providers"]["twilio"]["configured"]["auth_token"] == "stored"
     answer = await put(
-        admin, provider=None, providers={"twilio": {"auth_token": None, "max_concurrent_calls": None}}
+        admin,
+        provider=None,
+        providers={"twilio": {"auth_token": None, "max_concurrent_calls": None}},
     )
     twilio = answer.json()["providers"]["twilio"]
     assert twilio["configured"]["auth_token"] == "environment"
@@ -70,9 +72,17 @@ async def test_no_answer_shows_a_credential(admin: httpx.AsyncClient, world: Fro
     shown.append((await put(admin, providers={"twilio": {"auth_token": [NEW_TOKEN]}})).text)
     call = await admitted(world.store, carrier="twilio", carrier_call_id="CA1")
     for path in (
-        SETTINGS, "/api/providers", "/api/agents", "/api/agents/front-desk", "/api/calls", "/metrics",
-        f"/api/calls/{call.id}", f"/api/calls/{call.id}/transcript", "/readyz", "/openapi.json",
-    ):  # fmt: skip
+        SETTINGS,
+        "/api/providers",
+        "/api/agents",
+        "/api/agents/front-desk",
+        "/api/calls",
+        f"/api/calls/{call.id}",
+        f"/api/calls/{call.id}/transcript",
+        "/metrics",
+        "/readyz",
+        "/openapi.json",
+    ):
         shown.append((await admin.get(path)).text)
     for secret in (NEW_TOKEN, AUTH_TOKEN, KEYS[Role.ADMIN]):
         assert [text for text in shown if secret in text] == []

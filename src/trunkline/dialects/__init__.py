@@ -1,0 +1,1 @@
+"""Wire shapes that two carriers share. Carriers do not know each other; both know these."""

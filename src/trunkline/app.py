@@ -2,7 +2,7 @@
 
 ``python -m trunkline.app --listen-fd N [--ready-fd N] [--no-auth]`` is started by the supervisor
 with the listening socket open. The process owns SIGTERM: it means drain (stop admitting, keep
-answering until the last call is closed), not close (findings.md §2).
+answering until the last call is closed), not close.
 """
 
 from __future__ import annotations

@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.support.postgres import postgres_server, postgres_url
 from tests.support.server import World, running_world
+
+__all__ = ["postgres_server", "postgres_url", "world"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -18,11 +18,18 @@ UNIT_TESTS = ROOT / "tests" / "unit"
 
 TESTED_ELSEWHERE: dict[str, str] = {
     # module below src/trunkline: why it has no unit test file of its own, and what tests it
+    "app.py": "wires real processes: tests/acceptance",
+    "gateway/__main__.py": "two lines: tests/integration/gateway starts it",
+    "gateway/host.py": "a protocol without code",
+    "gateway/process.py": "a process: tests/integration/gateway",
+    "gateway/session.py": "needs socket, pool and worker: tests/integration/gateway",
 }
 """Modules without a mirrored test file. A reason names the tests that cover the module."""
 
 NAMES_CARRIERS: dict[str, str] = {
     # module below src/trunkline: why it must know a carrier by name
+    "bots/presented/__init__.py": "which protocols bots can be shown, by the carrier's name",
+    "bots/presented/twilio.py": "the protocol that a bot for Twilio speaks",
 }
 """Modules outside carriers/ and simulator/ that may spell a carrier's name."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -95,7 +94,7 @@ def patch_sizes(file: BinaryIO, data_bytes: int) -> None:
     file.seek(position)
 
 
-def read_wav(path: str | PathLike[str]) -> Wav:
+def read_wav(path: str | Path) -> Wav:
     """Read a whole WAV file of PCM16; see ``parse_wav``.
 
     Raises:

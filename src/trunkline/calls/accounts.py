@@ -2,7 +2,7 @@
 
 A change counts from the next call on.
 A field that is stored wins over its environment variable; stored null gives the variable back its
-say (design §6).
+say.
 """
 
 from __future__ import annotations

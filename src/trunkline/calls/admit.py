@@ -1,7 +1,7 @@
 """Admission: a call asks to come in; it gets a slot and a stream, or the agent's overflow.
 
 Never silence. Idempotent on (carrier, account, carrier_call_id): a webhook that comes twice gets
-the same markup and takes no second slot (findings.md §10; carriers retry webhooks).
+the same markup and takes no second slot: carriers retry webhooks.
 """
 
 from __future__ import annotations

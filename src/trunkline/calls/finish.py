@@ -171,7 +171,7 @@ async def hang_up_leg(context: Context, call: CallRecord) -> bool:
     """End the carrier's leg by REST; True once the carrier has confirmed.
 
     What fails stays pending on the record, and the reconciler tries again until the carrier
-    confirms (design §7).
+    confirms.
     """
     if call.carrier_call_id is None:
         return False

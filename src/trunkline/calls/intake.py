@@ -1,7 +1,7 @@
 """What gateways tell about live calls, taken into the record exactly once.
 
 Each fact carries its key (gateway, segment, number); key and effect go into one transaction, so a
-journal that is replayed changes nothing (findings.md §19). Effects outside the database, such as a
+journal that is replayed changes nothing. Effects outside the database, such as a
 REST hang-up, may happen twice.
 """
 
@@ -67,7 +67,7 @@ async def take_in(context: Context, fact: Fact) -> None:
         case "hangup_wanted":
             if await _append(context, call, fact) and call.state not in FINAL_STATES:
                 # Queued speech has been played: end the carrier's leg before the gateway closes the
-                # socket (findings.md B). Beside the journal, because a carrier may take seconds.
+                # socket. Beside the journal, because a carrier may take seconds.
                 context.background.start(_hang_up(context, call), name="hang-up")
         case "stream_ended":
             await _append(context, call, fact, _facts_of_end(call, fact.data))

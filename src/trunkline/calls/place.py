@@ -1,7 +1,7 @@
 """Outbound: write the record, have a worker ready, dial, and know what to do when any of it fails.
 
 A dial is never repeated by us: after a lost answer or a 5xx the carrier may have dialled
-(twilio.md §4.1). The call then stays open until a callback or the reconciler tells what became of
+. The call then stays open until a callback or the reconciler tells what became of
 it.
 """
 

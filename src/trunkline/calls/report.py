@@ -1,6 +1,6 @@
 """What carriers report about calls: status callbacks, detection results, stream notices.
 
-Deduplicated and ordered. Callbacks come late, twice and in any order (twilio.md §4.2). Each is kept
+Deduplicated and ordered. Callbacks come late, twice and in any order. Each is kept
 as an event once; one that is older than what was applied, or that comes after the end, changes
 nothing else.
 """

@@ -1,4 +1,4 @@
-"""A media socket asks to come in: the checks before its upgrade is accepted (design §3.4).
+"""A media socket asks to come in: the checks before its upgrade is accepted.
 
 With a token in the path the call was admitted by its webhook or by the dial; its slot is not taken
 again. Without one (a static URL: a TwiML Bin, an applet) the carrier's own proof is needed, and the

@@ -1,8 +1,8 @@
 """Stream tokens: the proof in the media URL that we admitted this call.
 
 ``call_id.expiry.signature``: the signature is HMAC-SHA256 over carrier, agent, call id and expiry
-under a key derived from ``TRUNKLINE_SECRET_KEY``, so any front can check one without the database
-(findings.md §10). The expiry counts from the call's creation: the same webhook twice gets the same
+under a key derived from ``TRUNKLINE_SECRET_KEY``, so any front can check one without the database.
+The expiry counts from the call's creation: the same webhook twice gets the same
 token. Whether a token is used up is the call record's matter.
 """
 
@@ -18,7 +18,7 @@ from trunkline.errors import TokenError
 __all__ = ["INBOUND_TTL_S", "OUTBOUND_TTL_S", "StreamTokens"]
 
 INBOUND_TTL_S = 60  # seconds from the webhook to the socket; carriers connect within one
-OUTBOUND_TTL_S = 900  # a dial may ring for 600 s (twilio.md §4.1, Timeout) before the socket comes
+OUTBOUND_TTL_S = 900  # a dial may ring for 600 s before the socket comes
 
 
 class StreamTokens:

@@ -1,6 +1,6 @@
 """Our public addresses.
 
-``PUBLIC_BASE_URL`` alone decides what was signed and what markup names (design §2).
+``PUBLIC_BASE_URL`` alone decides what was signed and what markup names.
 """
 
 from __future__ import annotations

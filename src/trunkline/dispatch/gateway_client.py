@@ -1,7 +1,6 @@
 """The front's end of one gateway: hands sockets over, sends commands, receives the journal.
 
-Both connections are made again when either side was restarted. The hand-over never blocks the front
-(findings.md §11): one SEQPACKET message with one descriptor, answered within a second, or the next
+Both connections are made again when either side was restarted. The hand-over never blocks the front: one SEQPACKET message with one descriptor, answered within a second, or the next
 gateway is tried.
 """
 

@@ -51,15 +51,15 @@ def configure_logging(
         _name_process(process),
         render,
     ]
-    wrapper = structlog.make_filtering_bound_logger(
-        logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
-    )
+    lowest = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    wrapper = structlog.make_filtering_bound_logger(lowest)
     structlog.configure(
         processors=processors,
         wrapper_class=wrapper,
         logger_factory=structlog.PrintLoggerFactory(file=target),
         cache_logger_on_first_use=False,  # a fork gives its lines another name
     )
+    _bot_lines.lowest_level = lowest
     _bot_lines.new = lambda: structlog.wrap_logger(
         structlog.PrintLogger(target), processors=processors, wrapper_class=wrapper
     )
@@ -86,6 +86,9 @@ class _BotLines:
         self.new: Callable[[], structlog.typing.FilteringBoundLogger] = lambda: (
             structlog.wrap_logger(structlog.PrintLogger(sys.__stderr__))
         )
+        self.lowest_level = logging.INFO
+        self.loguru_fields: dict[str, str] | None = None
+        """On each of loguru's lines; None while loguru is not ours."""
 
 
 _bot_lines = _BotLines()
@@ -142,9 +145,16 @@ def capture_streams(**fields: str) -> tuple[LogStream, LogStream]:
 
 
 def capture_loguru(**fields: str) -> None:
-    """Make loguru's lines ours, at their own level; drops every sink that the bot added."""
+    """Make loguru's lines ours, at their own level; drops every sink that the bot added.
+
+    Called again, as in each fork, it only changes the fields.
+    """
     if "loguru" not in sys.modules:
         return
+    if _bot_lines.loguru_fields is not None:  # in a zygote, before the fork: adding a sink costs 5 ms
+        _bot_lines.loguru_fields = fields
+        return
+    _bot_lines.loguru_fields = fields
     from loguru import logger
 
     def sink(message: loguru.Message) -> None:
@@ -155,8 +165,22 @@ def capture_loguru(**fields: str) -> None:
         # loguru has levels that structlog lacks: TRACE (5), SUCCESS (25), and a bot's own.
         level = min(max(record["level"].no // 10 * 10, logging.DEBUG), logging.CRITICAL)
         _bot_lines.new().log(
-            level, "bot log", logger=record["name"], line=line, **found, **fields
+            level,
+            "bot log",
+            logger=record["name"],
+            line=line,
+            **found,
+            **(_bot_lines.loguru_fields or {}),
         )
 
     logger.remove()
-    logger.add(sink, level=0, format="{message}", catch=True)
+    # Below our level loguru must not even build a record: Pipecat traces every frame. Variables'
+    # values (``diagnose``) have no place in a log.
+    logger.add(
+        sink,
+        level=_bot_lines.lowest_level,
+        format="{message}",
+        catch=True,
+        backtrace=False,
+        diagnose=False,
+    )

@@ -1,10 +1,10 @@
 """The two protocol classes that uvicorn gets: a guarded request head, and the media upgrade.
 
 ``GuardedHttp`` is uvicorn's own HTTP protocol with a deadline and a size limit for the request
-head, which uvicorn has neither of with httptools (findings.md §13). ``media_edge`` makes the
+head, which uvicorn has neither of with httptools. ``media_edge`` makes the
 ``ws=`` class: paths under ``/ws/`` are checked while reading is paused and either refused with
 plain HTTP or handed to a gateway with their open socket; every other path goes to uvicorn's own
-WebSocket protocol (findings.md, first table).
+WebSocket protocol.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Upgrade:
         """What the gateway's WebSocket server reads instead of the peer's own head.
 
         picows wants exactly ``Connection: Upgrade``, where browsers and proxies send lists
-        (findings.md §5), and neither the token in the path nor any header of the carrier is the
+       , and neither the token in the path nor any header of the carrier is the
         gateway's business.
         """
         key = self._header("sec-websocket-key")

@@ -10,6 +10,7 @@ import pytest
 import structlog
 from loguru import logger
 
+from trunkline.dispatch import output
 from trunkline.dispatch.output import (
     LONGEST_LINE_CHARS,
     LogStream,
@@ -27,6 +28,7 @@ def written() -> Iterator[io.StringIO]:
     sys.stdout, sys.stderr = streams
     structlog.reset_defaults()
     logger.remove()
+    output._bot_lines.loguru_fields = None  # noqa: SLF001 - a worker never undoes it
 
 
 def lines(file: io.StringIO) -> list[dict[str, object]]:
@@ -50,6 +52,7 @@ def test_what_a_bot_prints_carries_its_call(written: io.StringIO) -> None:
 def test_loguru_is_ours_at_its_own_level(written: io.StringIO) -> None:
     capture_loguru(call_id="c1")
     logger.debug("a transcript")
+    capture_loguru(call_id="c2")
     logger.success("done")
     logger.error("failed")
     try:
@@ -62,6 +65,7 @@ def test_loguru_is_ours_at_its_own_level(written: io.StringIO) -> None:
         ("raised", "error"),
     ]
     assert lines(written)[-1]["error"] == "KeyError"
+    assert {line["call_id"] for line in lines(written)} == {"c2"}
 
 
 def test_secrets_are_blanked(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:

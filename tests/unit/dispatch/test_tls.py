@@ -4,6 +4,8 @@ import ssl
 from collections.abc import Iterator
 
 import certifi
+import httpcore2
+import httpx2
 import pytest
 
 from trunkline.dispatch.tls import SpareContexts
@@ -22,8 +24,10 @@ def spares(built: list[ssl.SSLContext]) -> Iterator[SpareContexts]:
         built.append(real(*arguments, **named))  # type: ignore[arg-type]
         return built[-1]
 
+    real_httpcore2 = httpcore2.default_ssl_context
     yield SpareContexts(build)
     ssl.create_default_context = real
+    httpcore2.default_ssl_context = real_httpcore2
 
 
 def test_a_context_is_ready_before_it_is_asked_for(
@@ -56,3 +60,17 @@ def test_what_is_not_the_default_is_built(
     context = spares.create_default_context(ssl.Purpose.CLIENT_AUTH)
     assert context.verify_mode is ssl.CERT_NONE
     assert len(built) == ready + 1
+
+
+def test_openais_client_finds_its_context_ready(
+    spares: SpareContexts, built: list[ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    spares.install()
+    loaded = httpx2.create_ssl_context()
+    spares.fill()
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", None)
+    given = [httpx2.create_ssl_context() for _ in range(3)]
+    assert len({id(context) for context in (loaded, *given)}) == 4
+    assert all(context.verify_mode is ssl.CERT_REQUIRED for context in given)

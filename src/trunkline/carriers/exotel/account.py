@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator, model_validator
+from pydantic import SecretStr, ValidationInfo, field_validator, model_validator
 
 from trunkline.errors import ConfigError
 from trunkline.telephony.carrier import CarrierAccount
@@ -62,10 +62,10 @@ class ExotelAccount(CarrierAccount):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _blank_is_unset(cls, value: object) -> object:
+    def _blank_is_unset(cls, value: object, info: ValidationInfo) -> object:
         """``EXOTEL_FLOW_ID=`` in an environment file means that nothing was set."""
         if isinstance(value, str):
-            return value.strip() or None
+            return value.strip() or cls.model_fields[info.field_name or ""].default
         return value
 
     @field_validator("phone_number")
@@ -87,11 +87,6 @@ class ExotelAccount(CarrierAccount):
         if value is not None and ":" in value:
             raise ConfigError("must not have a colon: it ends the user name in a URL")
         return value
-
-    @field_validator("sample_rate_hz", mode="before")
-    @classmethod
-    def _default_rate(cls, value: object) -> object:
-        return SAMPLE_RATES_HZ[0] if value is None else value
 
     @field_validator("sample_rate_hz")
     @classmethod

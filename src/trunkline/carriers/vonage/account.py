@@ -46,7 +46,7 @@ class VonageAccount(CarrierAccount):
     application_id: str | None = None
     """A UUID."""
     private_key: SecretStr | None = None
-    """The application's private key: PEM, with real line breaks or ``\\\\n`` for each."""
+    """The application's private key: PEM, with real line breaks or ``\\n`` for each."""
     api_secret: SecretStr | None = None
     """Only to read how numbers are set up; calls do not need it."""
     sample_rate_hz: int = 16000
@@ -103,7 +103,8 @@ class VonageAccount(CarrierAccount):
             key = None
         if not isinstance(key, RSAPrivateKey):
             raise ConfigError(
-                "must be the application's RSA private key in PEM, not its path", field="private_key"
+                "must be the application's RSA private key in PEM, not its path",
+                field="private_key",
             )
         return SecretStr(pem)
 

@@ -26,7 +26,13 @@ from trunkline.telephony.media import (
     StreamStopped,
 )
 
-__all__ = ["EARLY_BYTES", "MESSAGE_MS", "TAIL_WAIT_MESSAGES", "VonageStream"]
+__all__ = [
+    "EARLY_BYTES",
+    "MESSAGE_MS",
+    "RESERVED_HEADERS",
+    "TAIL_WAIT_MESSAGES",
+    "VonageStream",
+]
 
 MESSAGE_MS = 20
 """Audio in one message, exactly, in milliseconds. Other sizes are heard as glitches."""
@@ -47,7 +53,8 @@ _CLEAR = '{"action":"clear"}'
 _DTMF_DIGITS = frozenset("0123456789*#ABCD")
 
 _CONTENT_TYPE = "content-type"
-_NOT_PARAMETERS = frozenset({"event", _CONTENT_TYPE, "call_uuid", "stream_id"})
+RESERVED_HEADERS = frozenset({"event", _CONTENT_TYPE, "call_uuid", "stream_id"})
+"""Names in ``websocket:connected`` that are no parameters."""
 
 _CONNECTED = "websocket:connected"
 # Not documented. Vonage just closes the socket; third-party code waits for these, too.
@@ -269,7 +276,7 @@ class VonageStream:
 
     def _parameters(self, message: dict[str, Json]) -> Mapping[str, str]:
         """The headers of our answer document, which Vonage writes beside its own fields."""
-        given = {name: value for name, value in message.items() if name not in _NOT_PARAMETERS}
+        given = {name: value for name, value in message.items() if name not in RESERVED_HEADERS}
         kept = {name: value for name, value in given.items() if isinstance(value, str)}
         if len(kept) != len(given):
             self._warn("malformed_parameter")

@@ -151,9 +151,7 @@ def _say(stream: ExotelStream, message: dict[str, dict[str, str]]) -> None:
         stream.send_clear()
 
 
-@pytest.mark.parametrize(
-    ("rate_hz", "n_bytes"), [(8000, 1600), (16000, 3200), (24000, 4800)]
-)
+@pytest.mark.parametrize(("rate_hz", "n_bytes"), [(8000, 1600), (16000, 3200), (24000, 4800)])
 def test_a_message_is_a_tenth_of_a_second(rate_hz: int, n_bytes: int) -> None:
     assert message_bytes(rate_hz) == n_bytes
     stream = opened(media_format={"sample_rate": str(rate_hz)})
@@ -402,7 +400,7 @@ def test_a_strange_timestamp_is_none(timestamp: object) -> None:
         ('{"event":"closed"}', "", True),
     ],
 )
-def test_stops(message: str, reason: str, call_ended: bool) -> None:  # noqa: FBT001 - a table
+def test_stops(message: str, reason: str, call_ended: bool) -> None:
     stream = opened()
     stream.receive_message(message, 0)
     assert one_event(stream) == StreamStopped(reason=reason, call_ended=call_ended)

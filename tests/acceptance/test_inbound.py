@@ -47,7 +47,11 @@ async def test_a_conversation_from_greeting_to_goodbye(world: World, tmp_path: P
     assert not report.missed
     assert report.counts.clears == 1
     call = await world.server.closed_call("front-desk")
-    assert (call["state"], call["ended_by"], call["end_reason"]) == ("completed", "bot", "completed")
+    assert (call["state"], call["ended_by"], call["end_reason"]) == (
+        "completed",
+        "bot",
+        "completed",
+    )
     turns = await world.server.turns(call["id"])
     said = [turn["text"] for turn in turns if turn["speaker"] == "caller"]
     assert said == ["what are your opening hours", "tell me a story", "goodbye"]

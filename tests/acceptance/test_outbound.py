@@ -15,7 +15,12 @@ from trunkline.simulator.twilio.rest import RestFault
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ADA = "+14155550177"
-BODY = {"customer": {"name": "Ada", "tags": ["a", "b"]}, "order": 42, "vip": True, "note": "x" * 700}
+BODY = {
+    "customer": {"name": "Ada", "tags": ["a", "b"]},
+    "order": 42,
+    "vip": True,
+    "note": "x" * 700,
+}
 
 
 async def dial(world: World, agent: str, **fields: object) -> dict[str, object]:
@@ -115,9 +120,7 @@ async def test_what_cannot_be_dialled_says_why(world: World) -> None:
     settings = {"providers": {"twilio": {"max_concurrent_calls": 1}}}
     assert (await api.put("/api/settings/telephony", json=settings)).status_code == 200
     placed = await dial(world, "refused")
-    answer = await api.post(
-        "/api/calls/outbound", json={"agent_name": "refused", "to_number": ADA}
-    )
+    answer = await api.post("/api/calls/outbound", json={"agent_name": "refused", "to_number": ADA})
     assert answer.status_code == 429
     error = answer.json()["error"]
     assert error["code"] == "limit_reached"
@@ -135,8 +138,6 @@ async def test_an_answering_machine_is_reported(world: World) -> None:
 
     async def verdict() -> object:
         return (await world.server.api.get(loop_call)).json()["answered_by"]
-
-
 
     async with asyncio.timeout(15):
         while await verdict() != "machine":

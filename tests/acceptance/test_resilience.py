@@ -69,7 +69,9 @@ async def test_a_rolling_restart_of_the_front_refuses_nothing(world: World) -> N
     world.server.process.send_signal(signal.SIGHUP)
     statuses: list[int] = []
     async with asyncio.timeout(40):
-        while world.server.children("trunkline.app") in ([old], []) or Path(f"/proc/{old}").exists():
+        while (
+            world.server.children("trunkline.app") in ([old], []) or Path(f"/proc/{old}").exists()
+        ):
             async with httpx.AsyncClient(base_url=world.server.base_url, timeout=20) as fresh:
                 statuses.append((await fresh.get("/healthz")).status_code)
     assert set(statuses) <= {200}
@@ -109,8 +111,6 @@ async def test_a_worker_that_dies_or_hangs_ends_the_call_with_that_on_record(
 
 def _worker_of(world: World, call_id: str) -> int:
     """The process of a call's worker, as the log names it."""
-
-
     for line in world.server.log_lines("worker has its call"):
         entry = json.loads(line)
         if entry["call_id"] == call_id:

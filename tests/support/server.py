@@ -1,4 +1,4 @@
-"""A whole Trunkline server (``trunkline serve``) as a child process, with the simulated Twilio beside it."""
+"""A whole server (``trunkline serve``) as a child process, and the simulated Twilio beside it."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ async def _wait_until_ready(server: TrunklineServer) -> None:
 
 async def _create_key(home: Path, settings: Mapping[str, str]) -> str:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "trunkline.cli", "keys", "create", "tests", "--role", "admin", "--json",
+        sys.executable, "-m", "trunkline.cli", "keys", "create", "tests", "--json",
         cwd=home.parent, env=dict(settings),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -231,4 +231,6 @@ async def running_world(
 
 async def process_is_gone(pid: int) -> None:
     """Wait until a process has ended."""
-    await eventually(lambda: not Path(f"/proc/{pid}").exists(), within_s=30, what=f"the end of process {pid}")
+    await eventually(
+        lambda: not Path(f"/proc/{pid}").exists(), within_s=30, what=f"the end of process {pid}"
+    )

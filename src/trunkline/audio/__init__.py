@@ -1,8 +1,9 @@
-"""Telephone audio: G.711 and L16, resampling, framing, WAV, tones, loudness. Pure functions of bytes.
+"""Telephone audio: G.711 and L16, resampling, framing, WAV, tones, loudness.
 
-Two representations, and no third. *Payload* is what a carrier sends and gets, described by a
-``MediaFormat``. *PCM16* is what engines and recordings use: signed 16-bit samples, little-endian,
-mono unless a docstring says otherwise. Little-endian hosts only, as are all that we build for.
+Pure functions of bytes. Two representations, and no third. *Payload* is what a carrier sends and
+gets, described by a ``MediaFormat``. *PCM16* is what engines and recordings use: signed 16-bit
+samples, little-endian, mono unless a docstring says otherwise. Little-endian hosts only, as are all
+that we build for.
 """
 
 from __future__ import annotations

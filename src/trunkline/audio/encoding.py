@@ -1,7 +1,8 @@
-"""Payload to PCM16 and back. G.711 is the standard library's ``audioop`` (from 3.13 the audioop-lts package).
+"""Payload to PCM16 and back.
 
-Sample by sample, without state: chunks may be cut anywhere between samples, and interleaved channels
-stay interleaved. G.711 keeps about 13 bits, so only payload → PCM16 → payload can be exact. It is for
+G.711 is the standard library's ``audioop`` (from 3.13 the audioop-lts package). Sample by sample,
+without state: chunks may be cut anywhere between samples, and interleaved channels stay
+interleaved. G.711 keeps about 13 bits, so only payload → PCM16 → payload can be exact. It is for
 PCMA; PCMU has two zeros, and 0x7f comes back as 0xff.
 """
 

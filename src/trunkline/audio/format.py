@@ -1,6 +1,7 @@
-"""What a stream's payload bytes mean: encoding, sample rate, channels, and the arithmetic of bytes and time.
+"""What a stream's payload bytes mean: encoding, sample rate, channels; bytes and time.
 
-Encoding names are IANA's (https://www.iana.org/assignments/rtp-parameters); G.711 is RFC 3551 §4.5.14.
+Encoding names are IANA's (https://www.iana.org/assignments/rtp-parameters); G.711 is RFC 3551
+§4.5.14.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ class Encoding(StrEnum):
 
     PCMU = "PCMU"
     """G.711 µ-law, 8 bits."""
+
     PCMA = "PCMA"
     """G.711 A-law, 8 bits."""
+
     L16 = "L16"
-    """Linear, 16 bits, **little-endian**: carriers send it so on WebSockets, whatever RFC 3551 says."""
+    """Linear, 16 bits, **little-endian**: so carriers send it on WebSockets, unlike RFC 3551."""
 
 
 _BYTES_PER_SAMPLE = {Encoding.PCMU: 1, Encoding.PCMA: 1, Encoding.L16: 2}
 
-# The code word of linear zero. PCMU has two, 0x7f and 0xff; 0xff is positive zero, and what encoders write.
+# The code word of linear zero. PCMU has two, 0x7f and 0xff; encoders write 0xff, positive zero.
 _SILENCE_BYTE = {Encoding.PCMU: 0xFF, Encoding.PCMA: 0xD5, Encoding.L16: 0x00}
 
 
@@ -46,7 +49,9 @@ class MediaFormat:
 
     def __post_init__(self) -> None:
         if self.sample_rate_hz <= 0 or self.sample_rate_hz % 1000:
-            raise ValueError(f"sample_rate_hz must be a positive multiple of 1000, not {self.sample_rate_hz}")
+            raise ValueError(
+                f"sample_rate_hz must be a positive multiple of 1000, not {self.sample_rate_hz}"
+            )
         if self.channels < 1:
             raise ValueError(f"channels must be at least 1, not {self.channels}")
 

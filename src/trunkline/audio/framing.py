@@ -9,7 +9,9 @@ __all__ = ["Framer"]
 
 
 class Framer:
-    """Joins and splits chunks into frames of exactly ``frame_bytes`` bytes. One per direction of a stream.
+    """Joins and splits chunks into frames of exactly ``frame_bytes`` bytes.
+
+    One per direction of a stream.
 
     Raises:
         ValueError: ``frame_bytes`` is less than 1.
@@ -34,7 +36,7 @@ class Framer:
         return len(self._held)
 
     def push(self, payload: bytes) -> list[bytes]:
-        """Take the next chunk, of any size; return the frames that are now complete, oldest first."""
+        """Take the next chunk, of any size; return the frames now complete, oldest first."""
         size = self._frame_bytes
         if not self._held and len(payload) == size:  # most chunks are frames already: no copy
             return [payload]

@@ -9,13 +9,13 @@ import numpy as np
 __all__ = ["SILENCE_DBFS", "is_silent", "rms_dbfs"]
 
 SILENCE_DBFS = -50.0
-"""Below this nobody speaks: ITU-T tests have speech at -26 on this scale (P.56), idle lines are below -60."""
+"""Below this nobody speaks: speech is at -26 on this scale (ITU-T P.56), idle lines below -60."""
 
 _FULL_SCALE = 32768.0
 
 
 def rms_dbfs(pcm16: bytes) -> float:
-    """Root mean square of the samples in dBFS; minus infinity for digital silence and for no samples.
+    """Root mean square of the samples in dBFS; minus infinity for digital silence.
 
     Raises:
         ValueError: ``pcm16`` ends inside a sample.

@@ -1,9 +1,10 @@
 """Changing the sample rate of PCM16 while it streams, 4 ms late.
 
 A polyphase FIR filter (windowed sinc, Kaiser; Crochiere & Rabiner, "Multirate Digital Signal
-Processing", 1983, §4). Why not libsoxr: it filters in large blocks, so 20 ms chunks come out in bursts, up
-to 114 ms late from 8 to 16 kHz and 73 ms late from 24 to 8 kHz (measured with soxr 1.0 at HQ). Every answer
-would be that much later. Its one quality without blocks, QQ, does not filter, so it aliases.
+Processing", 1983, §4). Why not libsoxr: it filters in large blocks, so 20 ms chunks come out in
+bursts, up to 114 ms late from 8 to 16 kHz and 73 ms late from 24 to 8 kHz (measured with soxr 1.0
+at HQ). Every answer would be that much later. Its one quality without blocks, QQ, does not filter,
+so it aliases.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ __all__ = ["Resampler", "resample"]
 _MIN_HZ = 8_000
 _MAX_HZ = 48_000
 
-# As fractions of the lower Nyquist frequency: flat up to 3400 Hz and dark from 4000 Hz at 8 kHz. A steeper filter
-# is longer, and so later, for a band that telephone lines do not carry.
+# As fractions of the lower Nyquist frequency: flat up to 3400 Hz, dark from 4000 Hz at 8 kHz.
+# A steeper filter is longer, and so later, for a band that telephone lines do not carry.
 _PASS_EDGE = 0.85
 _STOP_EDGE = 1.0
 _ATTENUATION_DB = 70.0  # of aliases and images; G.711's own noise is at 38
 
-_BLOCK_SAMPLES = 8192  # input filtered at once: bounds the memory that a long chunk takes to about 4 MB
+_BLOCK_SAMPLES = (
+    8192  # input filtered at once: bounds the memory that a long chunk takes to about 4 MB
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,19 +38,21 @@ class _Filter:
 
     up: int
     """Output samples in ``down`` input samples; a tick is 1/up of an input sample."""
+
     down: int
     taps: int
     """Input samples that one output sample is made of, even."""
+
     bank: NDArray[np.float32]
-    """``up`` rows of ``taps`` coefficients: the row of an output sample is its tick modulo ``up``."""
+    """``up`` rows of ``taps`` coefficients; an output sample's row is its tick modulo ``up``."""
 
 
 class Resampler:
     """Resamples one stream of mono PCM16 from one rate to another, chunk by chunk.
 
     The output keeps time: it starts where the input starts, and after ``flush`` lasts as long. In
-    between it lags by half the filter, under 4 ms: the first chunk comes out that much shorter and all
-    later ones at their full length. Equal rates pass bytes through untouched.
+    between it lags by half the filter, under 4 ms: the first chunk comes out that much shorter and
+    all later ones at their full length. Equal rates pass bytes through untouched.
 
     Args:
         from_hz: Sample rate of the input, 8000 to 48000 Hz.
@@ -109,13 +114,16 @@ class Resampler:
         # Every run of ``taps`` samples, as rows that overlap in memory.
         windows = np.ndarray((n_windows, design.taps), np.float32, held, strides=2 * held.strides)
         if design.up == 1 or design.down == 1:
-            # Whole ratios, that is nearly all telephony: each window meets every row, so it is one matrix product,
-            # several times as fast as the general way. The copy is for BLAS, which takes no overlapping rows.
+            # Whole ratios, that is nearly all telephony: each window meets every row, so it is one
+            # matrix product, several times as fast as the general way. The copy is for BLAS, which
+            # takes no overlapping rows.
             chosen = np.ascontiguousarray(windows[self._next_tick // design.up :: design.down])
             output = (chosen @ design.bank.T).ravel()
         else:
             ticks = np.arange(self._next_tick, end_tick, design.down)
-            output = np.einsum("ij,ij->i", windows[ticks // design.up], design.bank[ticks % design.up])
+            output = np.einsum(
+                "ij,ij->i", windows[ticks // design.up], design.bank[ticks % design.up]
+            )
         self._next_tick += output.size * design.down - end_tick
         self._held = held[n_windows:]
         return np.rint(output).clip(-32768, 32767).astype("<i2").tobytes()
@@ -133,7 +141,7 @@ def resample(pcm16: bytes, from_hz: int, to_hz: int) -> bytes:
 
 @functools.lru_cache(maxsize=32)
 def _design(from_hz: int, to_hz: int) -> _Filter:
-    """Compute the filter of one pair of rates, the Kaiser way: attenuation and edges give the length."""
+    """Compute the filter of one pair of rates, the Kaiser way: attenuation gives the length."""
     divisor = math.gcd(from_hz, to_hz)
     up, down = to_hz // divisor, from_hz // divisor
     tick_hz = from_hz * up

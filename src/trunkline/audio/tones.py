@@ -20,15 +20,19 @@ _DTMF_HZ = {
 DTMF_DIGITS = frozenset(_DTMF_HZ)
 """The sixteen digits: ``0-9 * # A-D``."""
 
-# Peak of each sine. The high group is 2 dB louder, as telephone sets send it; the sum stays 4.9 dB below clipping.
+# Peak of each sine. The high group is 2 dB louder, as telephone sets send it; the sum stays 4.9 dB
+# below clipping.
 _DTMF_LOW_DBFS = -12.0
 _DTMF_HIGH_DBFS = -10.0
 
-# Raised-cosine edges: a tone cut off square clicks, and a click's energy at all frequencies confuses detectors.
+# Raised-cosine edges: a tone cut off square clicks, and a click's energy at all frequencies
+# confuses detectors.
 _EDGE_MS = 2
 
 
-def tone(frequency_hz: float, duration_ms: int, sample_rate_hz: int, peak_dbfs: float = -10.0) -> bytes:
+def tone(
+    frequency_hz: float, duration_ms: int, sample_rate_hz: int, peak_dbfs: float = -10.0
+) -> bytes:
     """A sine as PCM16 that fades in and out within 2 ms.
 
     Args:
@@ -66,7 +70,9 @@ def dtmf_tone(digit: str, sample_rate_hz: int, duration_ms: int = 100) -> bytes:
     return _pcm16(low + high, sample_rate_hz)
 
 
-def _sine(frequency_hz: float, n_samples: int, sample_rate_hz: int, peak_dbfs: float) -> NDArray[np.float64]:
+def _sine(
+    frequency_hz: float, n_samples: int, sample_rate_hz: int, peak_dbfs: float
+) -> NDArray[np.float64]:
     if not 0 < frequency_hz < sample_rate_hz / 2:
         raise ValueError(f"{frequency_hz} Hz cannot be expressed at {sample_rate_hz} Hz")
     phase = 2.0 * np.pi * frequency_hz / sample_rate_hz * np.arange(n_samples, dtype=np.float64)

@@ -1,8 +1,9 @@
 """WAV files of PCM16 that survive their writer.
 
-A writer that is killed leaves sizes behind that no longer fit. So the recorder rewrites them at each
-flush (``patch_sizes``), and the reader believes a size only as far as the file goes. Format: RIFF with a
-44-byte header of one ``fmt`` and one ``data`` chunk (Microsoft "Multimedia Data Standards Update", 1994).
+A writer that is killed leaves sizes behind that no longer fit. So the recorder rewrites them at
+each flush (``patch_sizes``), and the reader believes a size only as far as the file goes. Format:
+RIFF with a 44-byte header of one ``fmt`` and one ``data`` chunk (Microsoft "Multimedia Data
+Standards Update", 1994).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Wav(NamedTuple):
 
     pcm: bytes
     """PCM16, channels interleaved, whole samples of all channels."""
+
     sample_rate_hz: int
     channels: int
 
@@ -46,8 +48,8 @@ class Wav(NamedTuple):
 def wav_header(*, channels: int, sample_rate_hz: int, data_bytes: int) -> bytes:
     """The 44 bytes before ``data_bytes`` bytes of PCM16.
 
-    More than 4 GiB (37 hours of stereo at 8 kHz) do not fit the field: the size then says "to the end
-    of the file", and the recording goes on.
+    More than 4 GiB (37 hours of stereo at 8 kHz) do not fit the field: the size then says "to the
+    end of the file", and the recording goes on.
 
     Raises:
         ValueError: No channels, no rate, or a negative size.
@@ -76,7 +78,8 @@ def wav_header(*, channels: int, sample_rate_hz: int, data_bytes: int) -> bytes:
 def patch_sizes(file: BinaryIO, data_bytes: int) -> None:
     """Rewrite both sizes in a file that began with ``wav_header``, and return to the same position.
 
-    Call it after the data is written: killed in between, the file keeps the older sizes and is still whole.
+    Call it after the data is written: killed in between, the file keeps the older sizes and is
+    still whole.
 
     Args:
         file: Seekable and writable, not in append mode (which would write at the end).
@@ -107,8 +110,8 @@ def read_wav(path: str | Path) -> Wav:
 def parse_wav(content: bytes) -> Wav:
     """Read WAV bytes, also of a writer that was killed.
 
-    A data size of 0xffffffff or beyond the end means "to the end of the file". So does 0, unless the
-    RIFF size confirms it. Half a sample at the end is cut off.
+    A data size of 0xffffffff or beyond the end means "to the end of the file". So does 0, unless
+    the RIFF size confirms it. Half a sample at the end is cut off.
 
     Raises:
         ValueError: Not RIFF/WAVE, not 16-bit PCM, or no data chunk.
@@ -159,7 +162,9 @@ def _parse_fmt(chunk: bytes) -> tuple[int, int]:
     if len(chunk) < _FMT.size:
         raise ValueError("not a usable WAV file: fmt chunk too short")
     encoding, channels, sample_rate_hz, _, _, bits = _FMT.unpack_from(chunk)
-    is_pcm = encoding == _PCM or (encoding == _EXTENSIBLE and chunk[_SUBFORMAT_AT:].startswith(_PCM_SUBFORMAT))
+    is_pcm = encoding == _PCM or (
+        encoding == _EXTENSIBLE and chunk[_SUBFORMAT_AT:].startswith(_PCM_SUBFORMAT)
+    )
     if not is_pcm or bits != 16:
         raise ValueError(f"not 16-bit PCM: format {encoding:#06x}, {bits} bits")
     if channels < 1 or sample_rate_hz < 1:

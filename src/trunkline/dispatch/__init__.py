@@ -1,1 +1,1 @@
-"""Processes and what they say to each other: channel, messages, pool, zygotes, workers, supervisor."""
+"""Processes and what they say to each other: channel, messages, pool, workers, supervisor."""

@@ -1,7 +1,8 @@
 """The front's end of one gateway: hands sockets over, sends commands, receives the journal.
 
-Both connections are made again when either side was restarted. The hand-over never blocks the front: one SEQPACKET message with one descriptor, answered within a second, or the next
-gateway is tried.
+Both connections are made again when either side was restarted. The
+hand-over never blocks the front: one SEQPACKET message with one descriptor, answered within a
+second, or the next gateway is tried.
 """
 
 from __future__ import annotations

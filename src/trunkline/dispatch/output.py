@@ -151,7 +151,9 @@ def capture_loguru(**fields: str) -> None:
     """
     if "loguru" not in sys.modules:
         return
-    if _bot_lines.loguru_fields is not None:  # in a zygote, before the fork: adding a sink costs 5 ms
+    if (
+        _bot_lines.loguru_fields is not None
+    ):  # in a zygote, before the fork: adding a sink costs 5 ms
         _bot_lines.loguru_fields = fields
         return
     _bot_lines.loguru_fields = fields

@@ -204,7 +204,12 @@ class _Call:
         if self._ending.is_set():
             self._heartbeat.call_ended()
         self._heartbeat.start()
-        log.info("worker has its call", agent=call.facts.agent.name, attempt=call.attempt, pid=os.getpid())
+        log.info(
+            "worker has its call",
+            agent=call.facts.agent.name,
+            attempt=call.attempt,
+            pid=os.getpid(),
+        )
         session = cast("WorkerSession", self._session)  # made with ``call``
         try:
             async with asyncio.TaskGroup() as group:

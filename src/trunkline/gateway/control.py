@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import asyncio
 import os
+import select
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
@@ -129,6 +130,11 @@ class HandoverServer:
             self._answer(front, HandoverAnswer(handover_id=0, error="invalid_handover"))
             return
         sock = socket.socket(fileno=descriptors[0])
+        if _is_gone(front):
+            # We were stopped, and the front has given up on us: its caller was refused long ago.
+            log.warning("stale hand-over dropped", call_id=handover.facts.call_id)
+            sock.close()
+            return
         self._gateway.take_over(handover, sock, lambda answer: self._answer(front, answer))
 
     def _answer(self, front: socket.socket, answer: HandoverAnswer) -> None:
@@ -153,6 +159,13 @@ class HandoverServer:
         unlink(self._path)
         for front in list(self._fronts):
             self._forget(front)
+
+
+def _is_gone(front: socket.socket) -> bool:
+    """Whether the other end was closed, although packets of it are still to be read."""
+    poll = select.poll()
+    poll.register(front, select.POLLRDHUP | select.POLLHUP)
+    return bool(poll.poll(0))
 
 
 def _receive_packet(front: socket.socket) -> tuple[bytes, list[int], int]:

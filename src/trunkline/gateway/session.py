@@ -629,7 +629,7 @@ class Session:
 def _with_numbers(facts: CallFacts, started: StreamStarted) -> CallFacts:
     """Fill numbers that no webhook brought from what the stream says.
 
-    Static URLs name them as parameters, such as ``<Parameter name="from_number" value="{{From}}"/>``.
+    Static URLs name them as parameters: ``<Parameter name="from_number" value="{{From}}"/>``.
     """
     return msgspec.structs.replace(
         facts,

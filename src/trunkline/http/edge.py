@@ -132,9 +132,9 @@ class Upgrade:
     def canonical_head(self) -> bytes:
         """What the gateway's WebSocket server reads instead of the peer's own head.
 
-        picows wants exactly ``Connection: Upgrade``, where browsers and proxies send lists
-       , and neither the token in the path nor any header of the carrier is the
-        gateway's business.
+         picows wants exactly ``Connection: Upgrade``, where browsers and proxies send lists
+        , and neither the token in the path nor any header of the carrier is the
+         gateway's business.
         """
         key = self._header("sec-websocket-key")
         return (

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from trunkline import carriers
 from trunkline.calls.background import Background
 from trunkline.calls.intake import Fact, take_in
 from trunkline.calls.ports import Context
@@ -309,6 +310,7 @@ def call_facts(grant: StreamGrant) -> CallFacts:
         caller_lookup=agent.caller_lookup,
         max_duration_s=float(grant.max_duration_s),
         silence_timeout_s=float(agent.silence_timeout_s),
+        lead_ms=carriers.get(call.carrier).features.lead_ms,
         record=agent.record,
         recording_path=str(grant.recording_path) if grant.recording_path else None,
         stream_number=grant.stream_number,

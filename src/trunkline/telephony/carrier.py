@@ -164,13 +164,6 @@ class Webhook:
     parse_event: Callable[[WebhookRequest], WebhookEvent]
     """Raises ``InvalidRequest``."""
 
-    wants_markup: Callable[[WebhookRequest], bool] | None = None
-    """Whether a request to ``continue_url`` asks what comes next.
-
-    For carriers that also report there how the stream fares: what does not ask is taken as a
-    callback. None: every request asks. Raises ``InvalidRequest``.
-    """
-
     nonce: Callable[[WebhookRequest], str | None] | None = None
     """The random number that the proof covers, for carriers whose requests carry one.
 
@@ -179,7 +172,11 @@ class Webhook:
     """
 
     is_report: Callable[[WebhookRequest], bool] | None = None
-    """Whether a request to an answer URL only reports about its call: ``parse_event`` reads it."""
+    """Whether a request to an answer URL or to ``continue_url`` only reports about its call.
+
+    Then ``parse_event`` reads it. None: every request asks what comes next. Raises
+    ``InvalidRequest``.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,12 +355,6 @@ class Features:
 
     Where it does not, an ordinary hang-up just closes the socket, and a callback that comes a
     moment later tells it from a lost stream.
-    """
-
-    proof_covers_request: bool = True
-    """What proves a webhook's origin also covers its URL or body.
-
-    False where it is a secret that the carrier merely repeats.
     """
 
     proof_covers_url: bool = True

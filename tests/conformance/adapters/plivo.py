@@ -109,7 +109,9 @@ class PlivoAdapter:
             "To": TO_NUMBER.removeprefix("+"),
             **more,
         }
-        signature = get_signature_v3(TOKEN, construct_post_url(url, fields), NONCE_VALUE.encode())
+        signature = get_signature_v3(
+            TOKEN, construct_post_url(url, fields).decode(), NONCE_VALUE.encode()
+        )
         headers = [("Content-Type", FORM), (SIGNATURE, signature.decode()), (NONCE, NONCE_VALUE)]
         body = urlencode(fields).encode()
         return WebhookRequest(method="POST", url=url, headers=headers, body=body)
@@ -121,7 +123,9 @@ class PlivoAdapter:
         return replace(request, headers=[pair for pair in request.headers if pair[0] != SIGNATURE])
 
     def upgrade(self, url: str) -> UpgradeRequest:
-        signature = get_signature_v3(TOKEN, construct_get_url(url, {}), NONCE_VALUE.encode())
+        signature = get_signature_v3(
+            TOKEN, construct_get_url(url, {}).decode(), NONCE_VALUE.encode()
+        )
         headers = [(SIGNATURE.lower(), signature.decode()), (NONCE.lower(), NONCE_VALUE)]
         return UpgradeRequest(url=url, headers=headers)
 

@@ -63,7 +63,9 @@ def test_pcma_survives_pcm16(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(("media_format", "bias", "peak"), [(PCMU, 132, 32124), (PCMA, 0, 32256)])
-def test_encoding_errs_by_half_a_step_at_most(media_format: MediaFormat, bias: int, peak: int) -> None:
+def test_encoding_errs_by_half_a_step_at_most(
+    media_format: MediaFormat, bias: int, peak: int
+) -> None:
     every_sample = list(range(-32768, 32768))
     heard = samples_of(decode(encode(pcm16(*every_sample), media_format), media_format))
     for sent, got in zip(every_sample, heard, strict=True):

@@ -56,7 +56,9 @@ def test_milliseconds_to_bytes_and_back_loses_nothing(media_format: MediaFormat,
 
 
 @given(FORMATS, st.integers(0, 200))
-def test_silence_has_its_length_and_decodes_to_near_zero(media_format: MediaFormat, ms: int) -> None:
+def test_silence_has_its_length_and_decodes_to_near_zero(
+    media_format: MediaFormat, ms: int
+) -> None:
     silence = media_format.silence(ms)
     assert len(silence) == media_format.n_bytes(ms)
     assert set(silence) <= {media_format.silence_byte}
@@ -66,7 +68,9 @@ def test_silence_has_its_length_and_decodes_to_near_zero(media_format: MediaForm
     assert pcm16 == smallest * (len(pcm16) // 2)
 
 
-@pytest.mark.parametrize(("encoding", "byte"), [(Encoding.PCMU, 0xFF), (Encoding.PCMA, 0xD5), (Encoding.L16, 0x00)])
+@pytest.mark.parametrize(
+    ("encoding", "byte"), [(Encoding.PCMU, 0xFF), (Encoding.PCMA, 0xD5), (Encoding.L16, 0x00)]
+)
 def test_silence_is_the_code_word_of_zero(encoding: Encoding, byte: int) -> None:
     assert MediaFormat(encoding=encoding, sample_rate_hz=8000).silence(1)[0] == byte
 

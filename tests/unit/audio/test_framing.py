@@ -23,7 +23,9 @@ def test_frames_join_to_what_was_pushed(chunks: list[bytes], frame_bytes: int) -
 
 
 @given(CHUNKS, st.integers(1, 40), st.integers(0, 255))
-def test_a_padded_flush_is_a_whole_frame_or_nothing(chunks: list[bytes], frame_bytes: int, pad: int) -> None:
+def test_a_padded_flush_is_a_whole_frame_or_nothing(
+    chunks: list[bytes], frame_bytes: int, pad: int
+) -> None:
     framer = Framer(frame_bytes)
     for chunk in chunks:
         framer.push(chunk)

@@ -26,7 +26,9 @@ RATIOS = [
 ]
 
 
-def sine(frequency_hz: float, sample_rate_hz: int, n_samples: int, amplitude: float = 8000) -> bytes:
+def sine(
+    frequency_hz: float, sample_rate_hz: int, n_samples: int, amplitude: float = 8000
+) -> bytes:
     phase = 2 * np.pi * frequency_hz / sample_rate_hz * np.arange(n_samples)
     return np.rint(amplitude * np.sin(phase)).astype("<i2").tobytes()
 
@@ -46,7 +48,9 @@ def body(samples: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), RATIOS)
 @pytest.mark.parametrize("frequency_hz", [300, 1004, 3300])
-def test_speech_frequencies_come_out_in_place_and_at_level(from_hz: int, to_hz: int, frequency_hz: int) -> None:
+def test_speech_frequencies_come_out_in_place_and_at_level(
+    from_hz: int, to_hz: int, frequency_hz: int
+) -> None:
     heard = samples_of(resample(sine(frequency_hz, from_hz, from_hz), from_hz, to_hz))
     wanted = samples_of(sine(frequency_hz, to_hz, to_hz))
     assert heard.size == wanted.size
@@ -172,7 +176,9 @@ def test_half_a_sample_is_refused_and_leaves_the_stream_usable(to_hz: int) -> No
     assert len(resampler.process(bytes(320)) + resampler.flush()) == 320 * to_hz // 8000
 
 
-@pytest.mark.parametrize(("from_hz", "to_hz"), [(0, 8000), (8000, 7999), (48001, 8000), (-8000, 8000)])
+@pytest.mark.parametrize(
+    ("from_hz", "to_hz"), [(0, 8000), (8000, 7999), (48001, 8000), (-8000, 8000)]
+)
 def test_a_rate_outside_the_bounds_is_refused(from_hz: int, to_hz: int) -> None:
     with pytest.raises(ValueError, match="8000 to 48000 Hz only"):
         Resampler(from_hz, to_hz)

@@ -122,8 +122,14 @@ def test_extensible_without_a_subformat_is_not_pcm() -> None:
         (riff(chunk(b"fmt ", PCM_FMT)), "no data chunk"),
         (riff(chunk(b"data", STEREO), chunk(b"fmt ", PCM_FMT)), "data comes before fmt"),
         (riff(chunk(b"fmt ", PCM_FMT[:-1]), chunk(b"data", STEREO)), "fmt chunk too short"),
-        (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 7, 1, 8000, 8000, 1, 8))), "format 0x0007, 8 bits"),
-        (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 8000, 1, 8))), "format 0x0001, 8 bits"),
+        (
+            riff(chunk(b"fmt ", struct.pack("<HHIIHH", 7, 1, 8000, 8000, 1, 8))),
+            "format 0x0007, 8 bits",
+        ),
+        (
+            riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 8000, 1, 8))),
+            "format 0x0001, 8 bits",
+        ),
         (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 0, 8000, 0, 0, 16))), "0 channels"),
         (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 0, 0, 2, 16))), "at 0 Hz"),
     ],

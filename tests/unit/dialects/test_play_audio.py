@@ -17,7 +17,7 @@ from trunkline.dialects.play_audio import (
     PlayAudioStream,
     parse_extra_headers,
 )
-from trunkline.errors import LocalProtocolError, RemoteProtocolError, UnsupportedByCarrier
+from trunkline.errors import LocalProtocolError, RemoteProtocolError
 from trunkline.telephony.media import (
     AudioReceived,
     ProtocolWarning,

@@ -70,7 +70,12 @@ def test_a_url_never_gets_too_long() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value", "fits"),
-    [("a", "x" * 998, True), ("a", "x" * 999, False), ("a", "ü" * 200, False), ("a", "\ud800", False)],
+    [
+        ("a", "x" * 998, True),
+        ("a", "x" * 999, False),
+        ("a", "ü" * 200, False),
+        ("a", "\ud800", False),
+    ],
 )
 def test_which_parameters_fit(name: str, value: str, fits: bool) -> None:
     assert MARKUP.fits(name, value) is fits

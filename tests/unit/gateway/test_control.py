@@ -22,6 +22,8 @@ from trunkline.dispatch.messages import (
     Hello,
     JournalAck,
     JournalEntry,
+    LookedUp,
+    LookUp,
     Message,
 )
 from trunkline.errors import UnknownCall
@@ -179,3 +181,39 @@ async def test_a_socket_is_handed_over(tmp_path: Path, gateway: Gateway) -> None
     assert gateway.taken == [handover]
     server.close()
     assert not (tmp_path / "handover").exists()
+
+
+async def test_a_hand_over_that_its_front_has_given_up_is_dropped(
+    tmp_path: Path, gateway: Gateway
+) -> None:
+    server = HandoverServer(tmp_path / "handover", gateway)
+    ours, theirs = socket.socketpair()
+    with ours:
+        # The loop does not turn before the front is gone: the gateway was stopped.
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as front:
+            front.connect(str(tmp_path / "handover"))
+            handover = Handover(handover_id=7, head=b"GET /", facts=FACTS)
+            socket.send_fds(front, [pack(handover)], [theirs.fileno()])
+        theirs.close()
+        ours.setblocking(False)
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().sock_recv(ours, 100) == b""
+    assert gateway.taken == []
+    server.close()
+
+
+async def test_a_front_tells_who_is_on_a_call(tmp_path: Path, server: ControlServer) -> None:
+    front = await connect(tmp_path)
+    await eventually(lambda: len(front.got) == 3, what="the greeting")
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(server.look_up("call-1", "CA1"))
+        await eventually(lambda: isinstance(front.got[-1], LookUp), what="the question")
+        front.channel.send(
+            LookedUp(
+                request_id=front.got[-1].request_id,
+                from_number="+14155550100",
+                to_number="+15005550006",
+            )
+        )
+    assert asking.result() == ("+14155550100", "+15005550006")
+    front.channel.close()

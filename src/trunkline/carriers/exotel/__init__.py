@@ -30,7 +30,7 @@ CARRIER = Carrier(
         lead_ms=300,
         hangs_up_by_close=True,
         connects_by_event=True,
-        proof_covers_request=False,
+        proof_covers_url=False,
         longest_call_s=rest.LONGEST_CALL_S,
         pipecat_serializer="pipecat.serializers.exotel.ExotelFrameSerializer",
         received_encodings=(Encoding.L16,),
@@ -46,5 +46,6 @@ CARRIER = Carrier(
     ),
     verify_upgrade=webhook.verify_upgrade,
     markup=markup.ExotelMarkup(),
+    account_markup=markup.for_account,
     new_client=rest.new_client,
 )

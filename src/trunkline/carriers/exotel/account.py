@@ -58,7 +58,7 @@ class ExotelAccount(CarrierAccount):
     """App id of the flow that outbound calls run through. Unset: Connect Voice AI, which dials
     straight to our media URL."""
     sample_rate_hz: int = SAMPLE_RATES_HZ[0]
-    """Of outbound calls, which is what we ask for; inbound the URL in the applet says it."""
+    """Asked for in the media URLs that we make; a static URL in an applet says its own."""
 
     @field_validator("*", mode="before")
     @classmethod

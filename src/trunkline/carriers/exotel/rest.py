@@ -16,7 +16,8 @@ import httpx
 import stamina
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trunkline.carriers.exotel.account import NUMBER_REGION, SAMPLE_RATES_HZ, ExotelAccount
+from trunkline.carriers.exotel.account import NUMBER_REGION, ExotelAccount
+from trunkline.carriers.exotel.markup import name_sample_rate
 from trunkline.carriers.exotel.webhook import CALL_EVENTS, sign_status_url
 from trunkline.errors import (
     CarrierBusy,
@@ -309,7 +310,8 @@ def _dial_form(order: DialOrder, account: ExotelAccount) -> _Form:
     if account.flow_id is not None:
         form["Url"] = _FLOW_URL.format(account_sid=account.account_id, flow_id=account.flow_id)
     else:
-        form |= {"StreamUrl": _stream_url(order, account), "StreamType": "bidirectional"}
+        url = name_sample_rate(order.stream.stream_url, account.sample_rate_hz)
+        form |= {"StreamUrl": url, "StreamType": "bidirectional"}
     form |= {
         "CallType": "trans",
         "StatusCallback": sign_status_url(order.status_url, account),
@@ -324,14 +326,6 @@ def _dial_form(order: DialOrder, account: ExotelAccount) -> _Form:
     if order.max_duration_s is not None:
         form["TimeLimit"] = str(min(order.max_duration_s, _LONGEST_TIME_LIMIT_S))
     return form
-
-
-def _stream_url(order: DialOrder, account: ExotelAccount) -> str:
-    """The media URL, with the sample rate unless it is the default: some accounts lose queries."""
-    url = order.stream.stream_url
-    if account.sample_rate_hz == SAMPLE_RATES_HZ[0]:
-        return url
-    return f"{url}?sample-rate={account.sample_rate_hz}"
 
 
 def _dialled(number: str) -> str:

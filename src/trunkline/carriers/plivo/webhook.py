@@ -25,9 +25,9 @@ _V3, _V3_MAIN, _V3_NONCE = (
 )
 _V2, _V2_NONCE = "X-Plivo-Signature-V2", "X-Plivo-Signature-V2-Nonce"
 
-_UPGRADE_SCHEMES = ("wss", "https", "http")
-"""Of the URL that is signed at a socket's upgrade. The pages say wss; Plivo's own stream library
-checks http (2026-10)."""
+_UPGRADE_FORMS = (("wss", ""), ("https", ""), ("http", ""), ("http", "/websocket"))
+"""Scheme, and what follows the path, of the URL that is signed at a socket's upgrade. The pages say
+wss; Plivo's own stream library checks http, its demo with more path (2026-10)."""
 
 
 def nonce(request: WebhookRequest) -> str | None:
@@ -80,8 +80,8 @@ def verify_upgrade(request: UpgradeRequest, account: CarrierAccount) -> None:
         request,
         holder,
         [
-            _join_for_signing(base_url(parts, scheme=scheme), parts.query, ())
-            for scheme in _UPGRADE_SCHEMES
+            _join_for_signing(base_url(parts, scheme=scheme) + more, parts.query, ())
+            for scheme, more in _UPGRADE_FORMS
         ],
     )
 

@@ -37,7 +37,7 @@ CARRIER = Carrier(
         verify=webhook.verify,
         parse_incoming=webhook.parse_incoming,
         parse_event=webhook.parse_event,
-        wants_markup=webhook.wants_markup,
+        is_report=webhook.is_report,
         nonce=webhook.nonce,
     ),
     verify_upgrade=webhook.verify_upgrade,

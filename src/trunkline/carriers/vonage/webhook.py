@@ -41,6 +41,7 @@ __all__ = [
     "FUTURE_S",
     "MAX_AGE_S",
     "account_id",
+    "is_report",
     "nonce",
     "normalise_number",
     "normalise_uuid",
@@ -48,7 +49,6 @@ __all__ = [
     "parse_incoming",
     "verify",
     "verify_upgrade",
-    "wants_markup",
 ]
 
 CALL_EVENTS: Mapping[str, CallEvent] = {
@@ -151,14 +151,14 @@ def verify_upgrade(request: UpgradeRequest, account: CarrierAccount) -> None:
     _verified_claims(request, holder)
 
 
-def wants_markup(request: WebhookRequest) -> bool:
-    """Whether a request to where the media socket's events go asks what the call does next.
+def is_report(request: WebhookRequest) -> bool:
+    """Whether a request to where the media socket's events go only tells, and asks for nothing.
 
     Raises:
         InvalidRequest: Not a JSON object.
     """
     fields = _fields(request)
-    return "status" not in fields or _text(fields["status"]) in _ASKING_STATUSES
+    return "status" in fields and _text(fields["status"]) not in _ASKING_STATUSES
 
 
 def parse_incoming(request: WebhookRequest) -> IncomingCall:

@@ -17,7 +17,7 @@ def test_features() -> None:
     assert (features.marks, features.clear, features.dtmf_in) == (True, True, True)
     assert (features.dtmf_out, features.amd, features.cold_transfer) == (False, False, False)
     assert (features.hangs_up_by_close, features.connects_by_event) == (True, True)
-    assert not features.proof_covers_request
+    assert not features.proof_covers_url
     assert not features.resumes_stream
     assert list(features.received_encodings) == list(features.sent_encodings) == ["L16"]
     assert features.longest_call_s == 3600

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from trunkline.carriers.exotel.markup import ExotelMarkup
+from trunkline.carriers.exotel.account import ExotelAccount
+from trunkline.carriers.exotel.markup import ExotelMarkup, for_account, name_sample_rate
 from trunkline.errors import UnsupportedByCarrier
 from trunkline.telephony.carrier import StreamConnect
 
@@ -43,6 +44,15 @@ def test_a_url_is_escaped() -> None:
     assert stream.attrib["url"] == url
     as_json = MARKUP.connect(StreamConnect(stream_url=url, as_json=True))
     assert json.loads(as_json.body) == {"url": url}
+
+
+def test_the_accounts_sample_rate_is_asked_for() -> None:
+    account = ExotelAccount.model_validate({"sample_rate_hz": "16000"})
+    document = for_account(account).connect(StreamConnect(stream_url=URL, as_json=True))
+    assert json.loads(document.body) == {"url": f"{URL}?sample-rate=16000"}
+    default = for_account(ExotelAccount()).connect(StreamConnect(stream_url=URL, as_json=True))
+    assert json.loads(default.body) == {"url": URL}
+    assert name_sample_rate("wss://h/x?a=1", 24000) == "wss://h/x?a=1&sample-rate=24000"
 
 
 def test_no_parameter_travels() -> None:

@@ -12,7 +12,7 @@ def test_the_record_has_every_part() -> None:
     parts = (CARRIER.new_stream, CARRIER.webhook, CARRIER.verify_upgrade, CARRIER.markup)
     assert None not in (*parts, CARRIER.new_client, CARRIER.account_markup)
     assert CARRIER.webhook is not None
-    assert CARRIER.webhook.wants_markup is not None
+    assert CARRIER.webhook.is_report is not None
 
 
 def test_features() -> None:

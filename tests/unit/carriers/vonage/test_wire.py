@@ -444,9 +444,11 @@ MESSAGES = st.one_of(
     st.binary(max_size=700),
     st.text(),
     st.fixed_dictionaries(
-        {"event": st.sampled_from(["connected", "notify", "dtmf", "cleared", "closed"]).map(
-            lambda word: f"websocket:{word}"
-        )},
+        {
+            "event": st.sampled_from(["connected", "notify", "dtmf", "cleared", "closed"]).map(
+                lambda word: f"websocket:{word}"
+            )
+        },
         optional={
             "content-type": st.sampled_from(["audio/l16;rate=8000", "audio/l16;rate=24000"]) | JSON,
             "payload": JSON,

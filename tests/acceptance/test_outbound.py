@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.agents import BODY_BOT, bot_file, read_json, talker
 from tests.support.server import World
-from trunkline.simulator.twilio.phone import Callee, Outcome
+from trunkline.simulator.callee import Callee, Outcome
 from trunkline.simulator.twilio.rest import RestFault
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -59,10 +59,31 @@ def receive(stream: StreamProtocol, *messages: bytes | str) -> Sequence[StreamEv
     return stream.events_received()
 
 
-def bring_out(carrier: Carrier, stream: StreamProtocol) -> None:
-    """A core may wait for a whole message of audio; the mark that ends speech sends the rest."""
+def bring_out(carrier: Carrier, adapter: Adapter, stream: StreamProtocol) -> None:
+    """A core may wait for a whole message of audio.
+
+    The mark that ends speech sends the rest; without marks, caller audio while nothing is added.
+    """
     if carrier.features.marks:
         stream.send_mark("g1-end")
+    else:
+        receive(stream, adapter.media(bytes(320)), adapter.media(bytes(320)))
+
+
+def has_webhook(carrier: Carrier) -> bool:
+    """A carrier without webhooks is held to refusing them."""
+    if carrier.webhook is None:
+        with pytest.raises(UnsupportedByCarrier):
+            carrier.require_webhook()
+    return carrier.webhook is not None
+
+
+def has_markup(carrier: Carrier) -> bool:
+    """A carrier that is answered with nothing is held to refusing it."""
+    if carrier.markup is None:
+        with pytest.raises(UnsupportedByCarrier):
+            carrier.require_markup()
+    return carrier.markup is not None
 
 
 @pytest.fixture
@@ -78,12 +99,15 @@ def test_a_start_opens_the_stream(carrier: Carrier, adapter: Adapter) -> None:
     stream = carrier.require_stream()
     assert stream.state is StreamState.CONNECTING
     parameters = {"agent_name": "front-desk", "note": "ü & <b>"}
+    if carrier.features.parameters_in_query:
+        parameters = {}
 
     (started,) = receive(stream, *adapter.start(parameters=parameters))
 
     assert isinstance(started, StreamStarted)
     assert (started.stream_id, started.carrier_call_id) == (STREAM_ID, CALL_ID)
-    assert started.account_id == adapter.account.account_id
+    # Where the protocol does not name the account, nothing else may be told as its id.
+    assert started.account_id in (adapter.account.account_id, "")
     assert started.parameters == parameters
     assert started.raw
     features = carrier.features
@@ -104,7 +128,7 @@ def test_audio_is_byte_exact_both_ways(
 
     for payload in heard:
         opened.send_audio(payload)
-    bring_out(carrier, opened)
+    bring_out(carrier, adapter, opened)
     assert adapter.understand(opened.messages_to_send()).audio == frame * n_frames
 
 
@@ -113,7 +137,7 @@ def test_long_audio_loses_nothing(
 ) -> None:
     audio = bytes(index % 251 for index in range(64000))
     opened.send_audio(audio)
-    bring_out(carrier, opened)
+    bring_out(carrier, adapter, opened)
     assert adapter.understand(opened.messages_to_send()).audio == audio
 
 
@@ -196,6 +220,7 @@ def test_verbs_in_the_wrong_state_are_our_bug(
     carrier: Carrier, adapter: Adapter, opened: StreamProtocol, verb: str
 ) -> None:
     receive(opened, adapter.stop())
+    opened.messages_to_send()
     for stream in (carrier.require_stream(), opened):
         with pytest.raises(LocalProtocolError):
             VERBS[verb](stream)
@@ -203,6 +228,8 @@ def test_verbs_in_the_wrong_state_are_our_bug(
 
 
 def test_a_webhook_is_verified_and_understood(carrier: Carrier, adapter: Adapter) -> None:
+    if not has_webhook(carrier):
+        return
     webhook = carrier.require_webhook()
     request = adapter.incoming(f"{BASE}/inbound/front-desk?a=%20b")
 
@@ -216,6 +243,8 @@ def test_a_webhook_is_verified_and_understood(carrier: Carrier, adapter: Adapter
 
 
 def test_a_callback_is_verified_and_understood(carrier: Carrier, adapter: Adapter) -> None:
+    if not has_webhook(carrier):
+        return
     webhook = carrier.require_webhook()
     request = adapter.ended(f"{BASE}/events/c1")
 
@@ -227,6 +256,8 @@ def test_a_callback_is_verified_and_understood(carrier: Carrier, adapter: Adapte
 
 
 def test_a_forged_webhook_is_refused(carrier: Carrier, adapter: Adapter) -> None:
+    if not has_webhook(carrier):
+        return
     verify = carrier.require_webhook().verify
     request = adapter.incoming(f"{BASE}/inbound/front-desk")
     verify(request, adapter.account)
@@ -243,6 +274,8 @@ def test_a_forged_webhook_is_refused(carrier: Carrier, adapter: Adapter) -> None
 
 
 def test_nothing_is_right_without_credentials(carrier: Carrier, adapter: Adapter) -> None:
+    if not has_webhook(carrier):
+        return
     request = adapter.incoming(f"{BASE}/inbound/front-desk")
     with pytest.raises(SignatureError):
         carrier.require_webhook().verify(request, carrier.account())
@@ -266,6 +299,8 @@ def test_upgrades(carrier: Carrier, adapter: Adapter) -> None:
 
 
 def test_markup_connects_to_our_socket(carrier: Carrier, adapter: Adapter) -> None:
+    if not has_markup(carrier):
+        return
     connect = StreamConnect(
         stream_url=STREAM_URL,
         parameters={"agent_name": "front-desk", "note": "ü & <b> \"c\" 'd'"},
@@ -288,6 +323,8 @@ def test_markup_connects_to_our_socket(carrier: Carrier, adapter: Adapter) -> No
 
 
 def test_every_answer_is_a_document(carrier: Carrier) -> None:
+    if not has_markup(carrier):
+        return
     markup = carrier.require_markup()
     answers: list[Callable[[], Document]] = [
         markup.hangup,
@@ -304,4 +341,6 @@ def test_every_answer_is_a_document(carrier: Carrier) -> None:
     assert len(documents) in (3, 5)
     assert 200 <= markup.accept_event().status < 300
     assert all(document.content_type for document in documents)
-    assert len({document.body for document in documents}) == len(documents)
+    # Where an inbound caller cannot be made to hear busy, refusing is hanging up.
+    alike = markup.reject() == markup.hangup()
+    assert len({document.body for document in documents}) == len(documents) - alike

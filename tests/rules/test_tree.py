@@ -18,7 +18,6 @@ UNIT_TESTS = ROOT / "tests" / "unit"
 
 TESTED_ELSEWHERE: dict[str, str] = {
     # module below src/trunkline: why it has no unit test file of its own, and what tests it
-    "app.py": "wires real processes: tests/acceptance",
     "gateway/__main__.py": "two lines: tests/integration/gateway starts it",
     "gateway/host.py": "a protocol without code",
     "gateway/process.py": "a process: tests/integration/gateway",

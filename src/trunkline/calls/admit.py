@@ -97,7 +97,9 @@ def text_parameters(body: object) -> dict[str, str]:
     return found
 
 
-def stream_connect(context: Context, carrier: Carrier, call: CallRecord) -> StreamConnect:
+def stream_connect(
+    context: Context, carrier: Carrier, account: CarrierAccount, call: CallRecord
+) -> StreamConnect:
     """Where the call's media goes, and what travels with it; the same for the same call."""
     inbound = call.direction is Direction.INBOUND
     token = context.tokens.mint(
@@ -107,7 +109,7 @@ def stream_connect(context: Context, carrier: Carrier, call: CallRecord) -> Stre
         created_at=call.created_at,
         ttl_s=INBOUND_TTL_S if inbound else OUTBOUND_TTL_S,
     )
-    markup = carrier.require_markup()
+    markup = carrier.require_markup(account)
     parameters = text_parameters(call.body) | {
         "agent_name": call.agent_name,
         "direction": call.direction.value,
@@ -124,9 +126,21 @@ def stream_connect(context: Context, carrier: Carrier, call: CallRecord) -> Stre
     )
 
 
-def connect_document(context: Context, carrier: Carrier, call: CallRecord) -> Document:
-    """Markup that connects the call to its media stream; the same for the same call."""
-    return carrier.require_markup().connect(stream_connect(context, carrier, call))
+def connect_document(
+    context: Context,
+    carrier: Carrier,
+    account: CarrierAccount,
+    call: CallRecord,
+    *,
+    as_json: bool = False,
+) -> Document:
+    """Markup that connects the call to its media stream; the same for the same call.
+
+    Args:
+        as_json: The carrier's request asks for JSON, for carriers that take either.
+    """
+    stream = replace(stream_connect(context, carrier, account, call), as_json=as_json)
+    return carrier.require_markup(account).connect(stream)
 
 
 async def admit_inbound(
@@ -135,6 +149,8 @@ async def admit_inbound(
     account: CarrierAccount,
     agent_name: str,
     incoming: IncomingCall,
+    *,
+    as_json: bool = False,
 ) -> Document:
     """Answer a verified incoming-call webhook.
 
@@ -147,7 +163,7 @@ async def admit_inbound(
         carrier.name, account_id, incoming.carrier_call_id
     )
     if known is not None:
-        return _repeat(context, carrier, agent, known)
+        return _repeat(context, carrier, account, agent, known, as_json=as_json)
     call = CallRecord(
         id=context.new_id(),
         carrier=carrier.name,
@@ -162,13 +178,13 @@ async def admit_inbound(
         raw=dict(incoming.raw),
     )
     if context.is_draining():
-        return await _refuse(context, carrier, agent, call, why="draining")
+        return await _refuse(context, carrier, account, agent, call, why="draining")
     try:
         call, is_new = await take_slots(context, carrier, agent, call)
     except NoFreeSlot as full:
-        return await _refuse(context, carrier, agent, call, why=str(full))
+        return await _refuse(context, carrier, account, agent, call, why=str(full))
     if not is_new:
-        return _repeat(context, carrier, agent, call)
+        return _repeat(context, carrier, account, agent, call, as_json=as_json)
     log.info(
         "call admitted",
         call_id=call.id,
@@ -182,16 +198,24 @@ async def admit_inbound(
     if refusal is not None:
         await context.store.free_slots(call.id)
         return await _end_refused(context, carrier, agent, call, why=refusal)
-    return connect_document(context, carrier, call)
+    return connect_document(context, carrier, account, call, as_json=as_json)
 
 
-def _repeat(context: Context, carrier: Carrier, agent: AgentRecord, call: CallRecord) -> Document:
+def _repeat(
+    context: Context,
+    carrier: Carrier,
+    account: CarrierAccount,
+    agent: AgentRecord,
+    call: CallRecord,
+    *,
+    as_json: bool = False,
+) -> Document:
     """The answer to a webhook that was answered before."""
     if call.state is CallState.REJECTED:
         return overflow_document(context, carrier, agent, call)
     if call.state in FINAL_STATES:
         return carrier.require_markup().hangup()
-    return connect_document(context, carrier, call)
+    return connect_document(context, carrier, account, call, as_json=as_json)
 
 
 async def reserve_briefly(context: Context, call_id: str, agent: AgentRecord) -> str | None:
@@ -219,7 +243,13 @@ async def reserve_briefly(context: Context, call_id: str, agent: AgentRecord) ->
 
 
 async def _refuse(
-    context: Context, carrier: Carrier, agent: AgentRecord, call: CallRecord, *, why: str
+    context: Context,
+    carrier: Carrier,
+    account: CarrierAccount,
+    agent: AgentRecord,
+    call: CallRecord,
+    *,
+    why: str,
 ) -> Document:
     """Record a call that got no slot, and answer with the overflow."""
     rejected = replace(
@@ -232,7 +262,7 @@ async def _refuse(
     )
     call, is_new = await context.store.admit_call(rejected, [])
     if not is_new:  # the same webhook came twice at once, and the other one was answered first
-        return _repeat(context, carrier, agent, call)
+        return _repeat(context, carrier, account, agent, call)
     await context.store.append_event(
         NewEvent(
             call_id=call.id,
@@ -279,7 +309,14 @@ def overflow_document(
     return markup.reject()
 
 
-async def answer_outbound(context: Context, carrier: Carrier, call: CallRecord) -> Document:
+async def answer_outbound(
+    context: Context,
+    carrier: Carrier,
+    account: CarrierAccount,
+    call: CallRecord,
+    *,
+    as_json: bool = False,
+) -> Document:
     """The answered outbound call fetches its markup (only where it did not fit the dial request).
 
     Raises:
@@ -289,4 +326,4 @@ async def answer_outbound(context: Context, carrier: Carrier, call: CallRecord) 
         raise UnsupportedByCarrier(carrier.name, "calls of another carrier")
     if call.state in FINAL_STATES:
         return carrier.require_markup().hangup()
-    return connect_document(context, carrier, call)
+    return connect_document(context, carrier, account, call, as_json=as_json)

@@ -6,7 +6,7 @@ Wired in ``trunkline.app``, replaced whole in tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ import httpx
 from trunkline.calls.accounts import Accounts
 from trunkline.calls.background import Background
 from trunkline.calls.hub import EventHub
+from trunkline.calls.nonces import NonceCache
 from trunkline.calls.tokens import StreamTokens
 from trunkline.calls.urls import PublicUrls
 from trunkline.store.records import AgentRecord, Store
@@ -95,6 +96,7 @@ class Context:
     urls: PublicUrls
     hub: EventHub
     background: Background
+    nonces: NonceCache = field(default_factory=NonceCache)
     recordings_dir: Path
     max_calls: int
     is_draining: Callable[[], bool]

@@ -7,6 +7,7 @@ call is admitted here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from trunkline.calls.ports import Context
 from trunkline.errors import DispatchError, Draining, MissingProof, TokenError, UnknownAgent
 from trunkline.store.records import AgentRecord, CallRecord, NewEvent
 from trunkline.telephony.call import FINAL_STATES, CallState, Direction, EndedBy, EndReason
-from trunkline.telephony.carrier import Carrier
+from trunkline.telephony.carrier import Carrier, CarrierAccount
 from trunkline.telephony.webhook import UpgradeRequest
 
 __all__ = [
@@ -50,6 +51,9 @@ class StreamGrant:
     is_static: bool
     """Admitted here; the slot was taken by this grant."""
 
+    stream_options: Mapping[str, str]
+    """What of the account's settings the stream needs; see ``Carrier.stream_options``."""
+
 
 async def grant_stream(
     context: Context,
@@ -73,9 +77,10 @@ async def grant_stream(
     call_id = context.tokens.check(
         token, carrier=carrier.name, agent_name=agent_name, now=context.now()
     )
-    if carrier.verify_upgrade is not None:
-        account = await context.accounts.account_for_webhook(carrier, None)
-        carrier.verify_upgrade(replace(upgrade, has_token=True), account)
+    if carrier.verify_upgrade is None:
+        account = await context.accounts.account(carrier)
+    else:
+        account = await _prove(context, carrier, replace(upgrade, has_token=True))
     call = await context.store.fetch_call(call_id)
     if call is None or call.state in FINAL_STATES:
         raise TokenError("its call is over")
@@ -90,7 +95,30 @@ async def grant_stream(
         max_duration_s=await _max_duration_s(context, call, agent),
         stream_number=stream_number,
         is_static=False,
+        stream_options=_options(carrier, account),
     )
+
+
+async def _prove(context: Context, carrier: Carrier, upgrade: UpgradeRequest) -> CarrierAccount:
+    """Check the upgrade's own proof; returns the account that it proves.
+
+    Raises:
+        MissingProof: the carrier signs no upgrades.
+        SignatureError: wrong, or a copy of one that was used.
+    """
+    if carrier.verify_upgrade is None:
+        raise MissingProof
+    account = await context.accounts.account_for_webhook(carrier, None)
+    carrier.verify_upgrade(upgrade, account)
+    nonce = carrier.upgrade_nonce(upgrade) if carrier.upgrade_nonce is not None else None
+    if nonce is not None:
+        # No carrier opens one socket twice, so a second use is a copy whatever it says.
+        context.nonces.check(f"{carrier.name} upgrade", nonce, context.new_id())
+    return account
+
+
+def _options(carrier: Carrier, account: CarrierAccount) -> Mapping[str, str]:
+    return {} if carrier.stream_options is None else carrier.stream_options(account)
 
 
 async def _next_stream(context: Context, carrier: Carrier, call: CallRecord) -> int:
@@ -131,10 +159,7 @@ def recording_file(context: Context, call: CallRecord) -> Path:
 async def _grant_static(
     context: Context, carrier: Carrier, agent_name: str, upgrade: UpgradeRequest
 ) -> StreamGrant:
-    if carrier.verify_upgrade is None:
-        raise MissingProof
-    account = await context.accounts.account_for_webhook(carrier, None)
-    carrier.verify_upgrade(upgrade, account)
+    account = await _prove(context, carrier, upgrade)
     agent = await enabled_agent(context, agent_name)
     if context.is_draining():
         raise Draining
@@ -172,6 +197,7 @@ async def _grant_static(
         max_duration_s=agent.max_duration_s,
         stream_number=1,
         is_static=True,
+        stream_options=_options(carrier, account),
     )
 
 

@@ -44,14 +44,14 @@ class StreamTokens:
         Raises:
             TokenError: malformed, forged, for another carrier or agent, or expired.
         """
-        parts = token.split(".")
+        parts = token.split(".") if token.isascii() else []
         if len(parts) != 3 or not (
             parts[1].isascii() and parts[1].isdigit() and len(parts[1]) <= 12
         ):
             raise TokenError("malformed")
         call_id, expiry = parts[0], int(parts[1])
         expected = self._sign(carrier, agent_name, call_id, expiry)
-        if not hmac.compare_digest(expected.encode(), parts[2].encode("utf-8", "surrogateescape")):
+        if not hmac.compare_digest(expected.encode(), parts[2].encode()):
             raise TokenError("forged")
         if now.timestamp() > expiry:
             raise TokenError("expired")

@@ -14,7 +14,7 @@ from trunkline.telephony.carrier import Carrier
 
 __all__ = ["NAMES", "get"]
 
-NAMES = ("twilio", "telnyx", "plivo", "exotel")
+NAMES = ("twilio", "telnyx", "plivo", "exotel", "vobiz", "vonage", "genesys")
 
 
 @cache

@@ -199,10 +199,10 @@ class CallApi:
         body = {"legs": "aleg", "aleg_url": url, "aleg_method": "POST"}
         await self._send("redirect", "POST", _call_path(carrier_call_id), body=body)
 
-    async def press_keys(self, carrier_call_id: str, digits: str) -> None:
+    async def send_dtmf(self, carrier_call_id: str, digits: str) -> None:
         """Press keys on the call; ``w`` waits half a second. Sent once, lest keys be doubled."""
         body = {"digits": digits, "leg": "aleg"}
-        await self._send("press keys", "POST", _call_path(carrier_call_id) + "DTMF/", body=body)
+        await self._send("send dtmf", "POST", _call_path(carrier_call_id) + "DTMF/", body=body)
 
     async def repeat(self, operation: str, path: str, query: Query | None = None) -> bytes:
         """GET, again and again while the carrier does not answer."""

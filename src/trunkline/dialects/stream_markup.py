@@ -37,18 +37,21 @@ class StreamMarkup:
     """The ``Markup`` of both. Text is escaped, and freed of characters that XML does not have.
 
     Args:
+        content_type: Encoding and rate of the stream, with ``;rate=``.
         stream_attributes: More attributes of ``<Stream>``.
         dialled: Writes an E.164 number as the carrier wants it in ``<Dial>``.
     """
 
-    __slots__ = ("_dialled", "_stream_attributes")
+    __slots__ = ("_content_type", "_dialled", "_stream_attributes")
 
     def __init__(
         self,
         *,
+        content_type: str = "audio/x-mulaw;rate=8000",
         stream_attributes: Mapping[str, str] | None = None,
         dialled: Callable[[str], str] = str,
     ) -> None:
+        self._content_type = content_type
         self._stream_attributes = dict(stream_attributes or {})
         self._dialled = dialled
 
@@ -76,7 +79,7 @@ class StreamMarkup:
             keepCallAlive="true",
             audioTrack="inbound",
             # Always stated: the pages differ about what it is otherwise.
-            contentType="audio/x-mulaw;rate=8000",
+            contentType=self._content_type,
             **self._stream_attributes,
         )
         if stream.stream_status_url is not None:

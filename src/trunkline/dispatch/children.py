@@ -80,9 +80,12 @@ class ForkServer:
         """
         sys.stdout.flush()
         sys.stderr.flush()
+        # A child told to end before it has put our handlers away must still hear of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             pid = os.fork()
         except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             log.error("fork failed", errno=error.errno)
             self.send(ZygoteExited(worker_id=child_id, pid=0, status=1))
             return None
@@ -90,12 +93,14 @@ class ForkServer:
             status = 1
             try:
                 self._put_away()
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
                 run()
                 status = 0
             except BaseException:
                 log.exception("child failed", child_id=child_id)
             finally:
                 os._exit(status)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self._children[pid] = child_id
         return pid
 

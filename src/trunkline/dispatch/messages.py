@@ -166,6 +166,9 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     recording_path: str | None = None
     """Absolute path of the WAV file to write."""
 
+    stream_options: dict[str, str] = {}
+    """What the carrier's protocol core must know of the account's settings, such as a byte order."""
+
     stream_number: int = 1
     """Counts the streams of one call, from 1."""
 

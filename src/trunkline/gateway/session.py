@@ -121,7 +121,7 @@ class Session:
         self.max_attempts = 1
         self.history: list[dict[str, object]] = []
         self._features = carrier.features
-        self._core = carrier.require_stream()
+        self._core = carrier.require_stream(facts.stream_options)
         self._host = host
         self._log = log.bind(call_id=facts.call_id)
         self._loop = asyncio.get_running_loop()
@@ -322,8 +322,8 @@ class Session:
         )
         first = CallStarted(
             facts=self.facts,
-            stream_id=started.stream_id,
-            carrier_call_id=started.carrier_call_id,
+            stream_id=started.stream_id or self.call_id,
+            carrier_call_id=started.carrier_call_id or self.facts.carrier_call_id or "",
             received_format=started.received_format,
             sent_format=started.sent_format,
             parameters=dict(started.parameters),

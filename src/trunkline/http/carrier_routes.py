@@ -6,6 +6,8 @@ fails closed.
 
 from __future__ import annotations
 
+import hashlib
+
 from fastapi import APIRouter, Request, Response
 
 from trunkline import carriers
@@ -72,7 +74,26 @@ async def _verified(
     received = await _webhook_request(request, context)
     account = await context.accounts.account_for_webhook(carrier, webhook.account_id(received))
     webhook.verify(received, account)
+    nonce = webhook.nonce(received) if webhook.nonce is not None else None
+    if nonce is not None:
+        context.nonces.check(carrier.name, nonce, _fingerprint(received))
     return context, received, account
+
+
+def _fingerprint(request: WebhookRequest) -> str:
+    """What a copied proof cannot share with the request that it was made for."""
+    text = f"{request.method} {request.url}\n".encode() + request.body
+    return hashlib.sha256(text).hexdigest()
+
+
+def _is_report(carrier: Carrier, request: WebhookRequest) -> bool:
+    """Whether a request to an answer URL only tells what has happened."""
+    webhook = carrier.require_webhook()
+    return webhook.is_report is not None and webhook.is_report(request)
+
+
+def _wants_json(request: WebhookRequest) -> bool:
+    return request.method == "GET" or "application/json" in (request.header("accept") or "")
 
 
 async def _call(context: Context, carrier: Carrier, call_id: str) -> CallRecord:
@@ -83,8 +104,8 @@ async def _call(context: Context, carrier: Carrier, call_id: str) -> CallRecord:
 
 
 def _must_match(call: CallRecord, carrier_call_id: str) -> None:
-    """A signed report is about the call that it names, and no other."""
-    if call.carrier_call_id is not None and call.carrier_call_id != carrier_call_id:
+    """A signed report is about the call that it names, and no other; some name none."""
+    if carrier_call_id and call.carrier_call_id not in (None, carrier_call_id):
         raise SignatureError("the report names another call than its URL")
 
 
@@ -93,19 +114,27 @@ async def inbound(carrier_name: str, agent_name: str, request: Request) -> Respo
     """A call comes in."""
     carrier = carriers.get(carrier_name)
     context, received, account = await _verified(request, carrier)
+    if _is_report(carrier, received):
+        return await _take_report(context, carrier, account, received, ANY_CALL)
     incoming = carrier.require_webhook().parse_incoming(received)
-    return _answer(await admit_inbound(context, carrier, account, agent_name, incoming))
+    document = await admit_inbound(
+        context, carrier, account, agent_name, incoming, as_json=_wants_json(received)
+    )
+    return _answer(document)
 
 
 @router.api_route("/telephony/{carrier_name}/answer/{call_id}", methods=METHODS)
 async def answer(carrier_name: str, call_id: str, request: Request) -> Response:
     """An outbound call was answered, and its markup did not travel with the dial."""
     carrier = carriers.get(carrier_name)
-    context, received, _ = await _verified(request, carrier)
+    context, received, account = await _verified(request, carrier)
+    if _is_report(carrier, received):
+        return await _take_report(context, carrier, account, received, call_id)
     incoming = carrier.require_webhook().parse_incoming(received)
     call = await _call(context, carrier, call_id)
     _must_match(call, incoming.carrier_call_id)
-    return _answer(await answer_outbound(context, carrier, call))
+    document = await answer_outbound(context, carrier, account, call, as_json=_wants_json(received))
+    return _answer(document)
 
 
 @router.api_route("/telephony/{carrier_name}/events/{call_id}", methods=METHODS)
@@ -113,6 +142,16 @@ async def events(carrier_name: str, call_id: str, request: Request) -> Response:
     """A carrier reports about a call."""
     carrier = carriers.get(carrier_name)
     context, received, account = await _verified(request, carrier)
+    return await _take_report(context, carrier, account, received, call_id)
+
+
+async def _take_report(
+    context: Context,
+    carrier: Carrier,
+    account: CarrierAccount,
+    received: WebhookRequest,
+    call_id: str,
+) -> Response:
     report = carrier.require_webhook().parse_event(received)
     if call_id == ANY_CALL:
         account_id = report.account_id or account.account_id
@@ -132,7 +171,9 @@ async def events(carrier_name: str, call_id: str, request: Request) -> Response:
 async def continuation(carrier_name: str, call_id: str, request: Request) -> Response:
     """The stream has ended and the call is still up: end it."""
     carrier = carriers.get(carrier_name)
-    context, received, _ = await _verified(request, carrier)
+    context, received, account = await _verified(request, carrier)
+    if _is_report(carrier, received):
+        return await _take_report(context, carrier, account, received, call_id)
     incoming = carrier.require_webhook().parse_incoming(received)
     call = await _call(context, carrier, call_id)
     _must_match(call, incoming.carrier_call_id)

@@ -314,4 +314,5 @@ def call_facts(grant: StreamGrant) -> CallFacts:
         record=agent.record,
         recording_path=str(grant.recording_path) if grant.recording_path else None,
         stream_number=grant.stream_number,
+        stream_options=dict(grant.stream_options),
     )

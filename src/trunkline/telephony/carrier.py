@@ -346,6 +346,10 @@ class Features:
     """There is no hang-up by REST: closing the media socket gives the call back to the carrier,
     which ends it or goes on with its own flow."""
 
+    closes_stream_itself: bool = False
+    """After ``send_close`` the stream is read on, for some seconds, until the carrier has ended it;
+    closing the socket at once would count as a failure."""
+
     connects_by_event: bool = False
     """A status callback that says answered, for a call that has no stream yet, is answered with
     ``Markup.connect``."""
@@ -355,6 +359,18 @@ class Features:
 
     Where it does not, an ordinary hang-up just closes the socket, and a callback that comes a
     moment later tells it from a lost stream.
+    """
+
+    parameters_in_query: bool = False
+    """``Markup.connect`` puts the stream's parameters into the query of the media URL.
+
+    They are read at the upgrade; the stream's start brings none of them back.
+    """
+
+    dtmf_as_tones: bool = False
+    """The stream has no event for keys: they are heard in the caller's audio.
+
+    An event that comes all the same counts, and is not counted twice.
     """
 
     proof_covers_url: bool = True
@@ -382,9 +398,25 @@ class Carrier:
     account: type[CarrierAccount]
     features: Features
     new_stream: Callable[[], StreamProtocol] | None = None
+    stream_options: Callable[[CarrierAccount], Mapping[str, str]] | None = None
+    """What of an account's settings its streams need, such as a byte order; never a secret.
+
+    The front puts it into the call's facts, and the gateway gives it to ``require_stream``.
+    """
+
+    new_stream_with: Callable[[Mapping[str, str]], StreamProtocol] | None = None
+    """``new_stream`` as ``stream_options`` want it. Unknown options change nothing."""
+
     webhook: Webhook | None = None
     verify_upgrade: Callable[[UpgradeRequest, CarrierAccount], None] | None = None
     """Checks a signed WebSocket upgrade; None where the carrier does not sign upgrades."""
+
+    upgrade_nonce: Callable[[UpgradeRequest], str | None] | None = None
+    """The random number that a verified upgrade's proof covers, if any.
+
+    The pure check cannot remember, so the front does, for a minute: a number that has come before
+    is a copied request, whatever else it says.
+    """
 
     markup: Markup | None = None
     account_markup: Callable[[CarrierAccount], Markup] | None = None
@@ -414,8 +446,10 @@ class Carrier:
             return self.account_markup(account)
         return self.markup
 
-    def require_stream(self) -> StreamProtocol:
+    def require_stream(self, options: Mapping[str, str] | None = None) -> StreamProtocol:
         """A new stream protocol core; raises ``UnsupportedByCarrier`` without one."""
+        if options and self.new_stream_with is not None:
+            return self.new_stream_with(options)
         if self.new_stream is None:
             raise UnsupportedByCarrier(self.name, "media streams")
         return self.new_stream()

@@ -9,6 +9,7 @@ only after the carrier's ``features`` say so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol
@@ -88,6 +89,6 @@ class Adapter(Protocol):
 
 
 def load(name: str) -> Adapter:
-    """Return the adapter of a carrier; a carrier without one fails the suite."""
-    adapter: Adapter = import_module(f"{__name__}.{name}").ADAPTER
+    """Return an adapter of a carrier with counters of its own; one without fails the suite."""
+    adapter: Adapter = copy(import_module(f"{__name__}.{name}").ADAPTER)
     return adapter

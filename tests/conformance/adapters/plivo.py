@@ -39,9 +39,9 @@ class PlivoAdapter:
             "tracks": ["inbound"],
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000},
         }
-        extra_headers = json.dumps(parameters or {}, ensure_ascii=False)
-        message = {"sequenceNumber": 1, "start": start, "extra_headers": extra_headers}
-        return [json.dumps({"event": "start", **message})]
+        # Parameters are in the media URL's query; extra_headers would be <Stream extraHeaders>.
+        message = {"event": "start", "sequenceNumber": 1, "start": start, "extra_headers": ""}
+        return [json.dumps(message)]
 
     def media(self, audio: bytes) -> Message:
         payload = base64.b64encode(audio).decode()

@@ -1,4 +1,4 @@
-"""A pool in this process with real zygotes and workers below it, and the gateway's end of a channel."""
+"""A pool in this process with real zygotes and workers below it, and a gateway's end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def bot(session):
     session.send(BotStarted())
     await over.wait()
 """
-"""A bot that tells its process id, says that it started, and echoes what it hears until its call ends."""
+"""A bot that tells its process id and that it started, and echoes until its call ends."""
 
 
 def is_alive(pid: int) -> bool:

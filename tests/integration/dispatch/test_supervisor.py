@@ -18,7 +18,7 @@ from tests.support.waiting import eventually
 from trunkline.dispatch.supervisor import ExitStatus
 
 # One program for all parts. Each appends what it does to a file, and does what its part must do.
-STAND_IN = '''
+STAND_IN = """
 import os, signal, socket, sys, threading
 part, journal, rest = sys.argv[1], sys.argv[2], sys.argv[3:]
 
@@ -59,7 +59,7 @@ else:
     note("started-with-" + os.environ.get("TRUNKLINE_SECRET_KEY", "none") + "".join(rest))
 while True:
     signal.pause()
-'''
+"""
 
 RUN = """
 import sys
@@ -102,7 +102,7 @@ class Serve:
 
     async def until(self, part: str, event: str, *, times: int = 1) -> list[int]:
         await eventually(
-            lambda: len(self.events(part, event)) >= times, what=f"{part} {event} × {times}"
+            lambda: len(self.events(part, event)) >= times, what=f"{part} {event} x {times}"
         )
         return self.events(part, event)
 
@@ -149,7 +149,7 @@ async def serving(folder: Path, *, ready: bool = True, **variables: str) -> Asyn
                 if is_alive(pid):
                     os.kill(pid, signal.SIGKILL)
         await eventually(
-            lambda: not any(is_alive(pid) for part in ("gateway", "pool") for pid in serve.events(part)),
+            lambda: not any(map(is_alive, serve.events("gateway") + serve.events("pool"))),
             what="all stand-ins end",
         )
 
@@ -208,6 +208,8 @@ async def test_sighup_keeps_the_old_front_when_the_new_one_fails(tmp_path: Path)
 
 async def test_sigterm_drains_the_front_before_anything_else(tmp_path: Path) -> None:
     async with serving(tmp_path) as serve:
+        await serve.until("gateway", "started", times=2)
+        await serve.until("pool", "started")
         (tmp_path / "journal.hold").touch()
         serve.process.send_signal(signal.SIGTERM)
         (front,) = await serve.until("front", "drained")
@@ -216,7 +218,8 @@ async def test_sigterm_drains_the_front_before_anything_else(tmp_path: Path) -> 
         (tmp_path / "journal.hold").unlink()
         os.kill(front, signal.SIGTERM)
         assert await serve.status() == ExitStatus.OK
-        order = [line.split()[0] for line in serve.journal.read_text().split("\n") if "drained" in line]
+        noted = serve.journal.read_text().split("\n")
+        order = [line.split()[0] for line in noted if "drained" in line]
         assert order == ["front", "front", "gateway", "gateway", "pool"]
 
 

@@ -1,4 +1,4 @@
-"""A loader of agents without Pipecat: a module's ``bot(session)`` is called with the worker's session."""
+"""A loader of agents without Pipecat: a module's ``bot(session)`` gets the worker's session."""
 
 from __future__ import annotations
 

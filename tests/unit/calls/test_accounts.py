@@ -6,12 +6,20 @@ import pytest
 
 from tests.support.front import ACCOUNT_SID, AUTH_TOKEN, OUR_NUMBER, FrontWorld
 from trunkline import carriers
-from trunkline.calls.accounts import build_account
+from trunkline.calls.accounts import CarrierOverview, build_account
 from trunkline.calls.secrets import CredentialCipher
 from trunkline.carriers.twilio.account import TwilioAccount
 from trunkline.errors import ConfigError, InvalidRequest, SignatureError, UnknownCarrier
 
 TWILIO = carriers.get("twilio")
+
+
+async def overview_of(world: FrontWorld) -> CarrierOverview:
+    overviews = await world.context.accounts.overviews()
+    assert [overview.carrier.name for overview in overviews] == list(carriers.NAMES)
+    return next(overview for overview in overviews if overview.carrier is TWILIO)
+
+
 OTHER_TOKEN = "f" * 32
 
 
@@ -75,7 +83,7 @@ async def test_credentials_of_a_lost_secret_can_be_replaced(world: FrontWorld) -
     await world.store.save_carrier_settings(replace(row, credentials=sealed))
     with pytest.raises(ConfigError, match="store them again"):
         await world.context.accounts.account(TWILIO)
-    [overview] = await world.context.accounts.overviews()
+    overview = await overview_of(world)
     assert overview.problem is not None
     assert overview.max_concurrent_calls == 5
     await save(world, auth_token=OTHER_TOKEN)
@@ -113,7 +121,7 @@ async def test_the_default_provider(world: FrontWorld) -> None:
 
 async def test_an_overview_says_where_values_come_from_and_none_of_them(world: FrontWorld) -> None:
     await save(world, auth_token=OTHER_TOKEN)
-    [overview] = await world.context.accounts.overviews()
+    overview = await overview_of(world)
     assert overview.configured == {
         "account_sid": "environment",
         "auth_token": "stored",
@@ -123,7 +131,7 @@ async def test_an_overview_says_where_values_come_from_and_none_of_them(world: F
     assert overview.missing == ()
     assert OTHER_TOKEN not in repr(overview)
     world.environment["TWILIO_ACCOUNT_SID"] = "wrong"
-    [overview] = await world.context.accounts.overviews()
+    overview = await overview_of(world)
     assert overview.problem is not None
     assert overview.missing == ("account_sid",)
 

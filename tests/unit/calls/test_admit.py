@@ -226,4 +226,5 @@ async def test_an_answered_call_of_another_carrier_is_refused(world: FrontWorld)
 
     call = replace(await only_call(world), carrier="acme")
     with pytest.raises(UnsupportedByCarrier):
-        await admit.answer_outbound(world.context, TWILIO, call)
+        account = await world.context.accounts.account(TWILIO)
+        await admit.answer_outbound(world.context, TWILIO, account, call)

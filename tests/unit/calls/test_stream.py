@@ -42,8 +42,10 @@ async def waiting_call(world: FrontWorld, **changes: object) -> CallRecord:
     return await admitted(world.store, "carrier:twilio", **values)
 
 
-def token_of(world: FrontWorld, call: CallRecord) -> str:
-    markup = connect_document(world.context, carriers.get("twilio"), call).body.decode()
+async def token_of(world: FrontWorld, call: CallRecord) -> str:
+    twilio = carriers.get("twilio")
+    account = await world.context.accounts.account(twilio)
+    markup = connect_document(world.context, twilio, account, call).body.decode()
     return markup.split(f"{STATIC}/")[1].split('"')[0]
 
 
@@ -69,7 +71,7 @@ async def knock(
 async def test_the_call_s_own_socket_comes_in(world: FrontWorld) -> None:
     await world.agent(max_duration_s=600)
     call = await waiting_call(world)
-    grant = await knock(world, token_of(world, call))
+    grant = await knock(world, await token_of(world, call))
     assert grant.call.id == call.id
     assert not grant.is_static
     assert (grant.stream_number, grant.max_duration_s) == (1, 600)
@@ -80,7 +82,7 @@ async def test_the_call_s_own_socket_comes_in(world: FrontWorld) -> None:
 async def test_an_agent_that_does_not_record_has_no_path(world: FrontWorld) -> None:
     await world.agent(record=False)
     call = await waiting_call(world)
-    assert (await knock(world, token_of(world, call))).recording_path is None
+    assert (await knock(world, await token_of(world, call))).recording_path is None
 
 
 async def test_a_call_placed_with_a_shorter_limit_keeps_it(world: FrontWorld) -> None:
@@ -90,13 +92,13 @@ async def test_a_call_placed_with_a_shorter_limit_keeps_it(world: FrontWorld) ->
         call_id=call.id, kind="admitted", at=NOON, data={"max_duration_s": 60}
     )
     await world.store.append_event(admitted_event)
-    assert (await knock(world, token_of(world, call))).max_duration_s == 60
+    assert (await knock(world, await token_of(world, call))).max_duration_s == 60
 
 
 async def test_forged_expired_or_another_agent_s(world: FrontWorld) -> None:
     await world.agent()
     await world.agent("back-office")
-    token = token_of(world, await waiting_call(world))
+    token = await token_of(world, await waiting_call(world))
     with pytest.raises(TokenError, match="forged"):
         await knock(world, token[:-2] + ("AA" if token[-2:] != "AA" else "BB"))
     with pytest.raises(TokenError, match="forged"):
@@ -108,7 +110,7 @@ async def test_forged_expired_or_another_agent_s(world: FrontWorld) -> None:
 
 async def test_a_token_alone_is_not_enough_where_the_carrier_signs(world: FrontWorld) -> None:
     await world.agent()
-    token = token_of(world, await waiting_call(world))
+    token = await token_of(world, await waiting_call(world))
     with pytest.raises(MissingProof):
         await knock(world, token, signed=None)
     with pytest.raises(SignatureError):
@@ -119,7 +121,7 @@ async def test_a_token_is_used_up_by_the_stream_that_started(world: FrontWorld) 
     await world.agent()
     call = await waiting_call(world, stream_started_at=NOON, state=CallState.IN_PROGRESS)
     with pytest.raises(TokenError, match="used up"):
-        await knock(world, token_of(world, call))
+        await knock(world, await token_of(world, call))
 
 
 async def test_a_gateway_that_has_the_socket_counts_before_its_journal(world: FrontWorld) -> None:
@@ -127,27 +129,27 @@ async def test_a_gateway_that_has_the_socket_counts_before_its_journal(world: Fr
     call = await waiting_call(world)
     world.gateways.live.add(call.id)
     with pytest.raises(TokenError, match="used up"):
-        await knock(world, token_of(world, call))
+        await knock(world, await token_of(world, call))
 
 
 async def test_a_call_that_is_over_takes_no_stream(world: FrontWorld) -> None:
     await world.agent()
     call = await waiting_call(world, state=CallState.CANCELED)
     with pytest.raises(TokenError, match="over"):
-        await knock(world, token_of(world, call))
+        await knock(world, await token_of(world, call))
 
 
 async def test_a_call_whose_agent_was_deleted(world: FrontWorld) -> None:
     call = await waiting_call(world)
     with pytest.raises(UnknownAgent):
-        await knock(world, token_of(world, call))
+        await knock(world, await token_of(world, call))
 
 
 async def test_draining_lets_admitted_calls_in(world: FrontWorld) -> None:
     await world.agent()
     call = await waiting_call(world)
     world.draining.append(True)
-    assert (await knock(world, token_of(world, call))).call.id == call.id
+    assert (await knock(world, await token_of(world, call))).call.id == call.id
     with pytest.raises(Draining):
         await knock(world, None)
 

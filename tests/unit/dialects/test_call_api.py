@@ -249,7 +249,7 @@ async def test_redirect_and_keys(peer: Peer, api: CallApi) -> None:
     peer.answer(202, {"message": "call transferred"})
     await api.redirect(CALL_ID, url)
     peer.answer(202, {"message": "digits sent"})
-    await api.press_keys(CALL_ID, "1w2#")
+    await api.send_dtmf(CALL_ID, "1w2#")
     assert peer.asked == [f"POST /Call/{CALL_ID}/", f"POST /Call/{CALL_ID}/DTMF/"]
     bodies = [json.loads(request.content) for request in peer.requests]
     assert bodies == [

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -38,11 +39,7 @@ def test_frames_come_out_as_they_went_in_however_they_are_cut(
     stream = b"".join(frame(kind, payload) for kind, payload in frames)
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
     reader = FrameReader()
-    found = [
-        got
-        for start, end in zip(edges, edges[1:], strict=False)
-        for got in reader.feed(stream[start:end])
-    ]
+    found = [got for start, end in pairwise(edges) for got in reader.feed(stream[start:end])]
     assert found == frames
 
 

@@ -37,12 +37,11 @@ def test_every_carriers_variables_are_hidden() -> None:
 
 def test_numerical_libraries_start_no_threads_unless_told_to() -> None:
     assert bot_environment({}, prefixes=())["OPENBLAS_NUM_THREADS"] == "1"
-    assert bot_environment({"OPENBLAS_NUM_THREADS": "4"}, prefixes=())["OPENBLAS_NUM_THREADS"] == "4"
+    told = bot_environment({"OPENBLAS_NUM_THREADS": "4"}, prefixes=())
+    assert told["OPENBLAS_NUM_THREADS"] == "4"
 
 
-def test_the_process_wins_over_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_process_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text("FROM_FILE=1\nFROM_BOTH=file\n")
     monkeypatch.setenv("FROM_BOTH", "process")

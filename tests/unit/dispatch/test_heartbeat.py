@@ -14,7 +14,7 @@ from trunkline.dispatch.transport import WorkerChannel
 
 
 class Gateway:
-    """The gateway's end on a loop of its own thread, so that it hears while the worker's loop blocks."""
+    """The gateway's end, in a thread of its own: it hears while the worker's loop blocks."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.beats: list[Heartbeat] = []
@@ -22,7 +22,9 @@ class Gateway:
         self._sock = sock
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
+        self._connected = threading.Event()
         self._thread.start()
+        assert self._connected.wait(10)
 
     def _receive(self, message: Message) -> None:
         if isinstance(message, Heartbeat):
@@ -35,6 +37,7 @@ class Gateway:
         self._loop.run_until_complete(
             self._loop.connect_accepted_socket(lambda: channel, self._sock)
         )
+        self._connected.set()
         self._loop.run_forever()
         channel.abort()
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -47,7 +50,9 @@ class Gateway:
 
 
 @asynccontextmanager
-async def beating(*, exit_s: float = 60) -> AsyncIterator[tuple[HeartbeatThread, Gateway, asyncio.Event]]:
+async def beating(
+    *, exit_s: float = 60
+) -> AsyncIterator[tuple[HeartbeatThread, Gateway, asyncio.Event]]:
     ours, theirs = socket.socketpair()
     loop = asyncio.get_running_loop()
     channel = WorkerChannel(on_message=lambda _: None, on_closed=lambda _: None, sender="worker")

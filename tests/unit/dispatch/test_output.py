@@ -77,7 +77,9 @@ def test_secrets_are_blanked(written: io.StringIO, monkeypatch: pytest.MonkeyPat
 
 def test_a_bot_may_configure_structlog_itself(written: io.StringIO) -> None:
     capture_streams(call_id="c1")
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(), processors=[lambda *a: "own"])
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(), processors=[lambda *a: "own"]
+    )
     structlog.get_logger().info("hello")
     print("one")  # noqa: T201
     assert [line["line"] for line in lines(written)] == ["own", "one"]

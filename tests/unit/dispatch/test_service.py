@@ -34,10 +34,12 @@ async def test_a_child_is_reaped_with_its_status() -> None:
 
 async def test_it_inherits_what_it_is_given_and_leads_its_session() -> None:
     read, write = os.pipe()
-    child = Child(command(
-        f"import os; os.write({write}, str(os.getsid(0) == os.getpid()).encode())",
-        descriptors=(write,),
-    ))
+    child = Child(
+        command(
+            f"import os; os.write({write}, str(os.getsid(0) == os.getpid()).encode())",
+            descriptors=(write,),
+        )
+    )
     os.close(write)
     await asyncio.wait_for(child.ended.wait(), 10)
     assert os.read(read, 10) == b"True"
@@ -46,10 +48,13 @@ async def test_it_inherits_what_it_is_given_and_leads_its_session() -> None:
 
 async def test_one_that_does_not_stop_is_killed() -> None:
     read, write = os.pipe()
-    child = Child(command(
-        f"import os, signal; signal.signal(15, signal.SIG_IGN); os.write({write}, b'x'); signal.pause()",
-        descriptors=(write,),
-    ))
+    child = Child(
+        command(
+            "import os, signal; signal.signal(15, signal.SIG_IGN);"
+            f"os.write({write}, b'x'); signal.pause()",
+            descriptors=(write,),
+        )
+    )
     assert await asyncio.to_thread(os.read, read, 1) == b"x"
     os.close(read)
     os.close(write)
@@ -63,15 +68,14 @@ async def test_a_disowned_child_goes_on() -> None:
     child.disown()
     assert open_descriptors() == before
     os.kill(child.pid, signal.SIGKILL)
-    assert os.waitpid(child.pid, 0)[1] == signal.SIGKILL
+    _, status = await asyncio.to_thread(os.waitpid, child.pid, 0)
+    assert status == signal.SIGKILL
 
 
 async def test_what_ends_is_started_again_until_we_stop() -> None:
     stopping, children = asyncio.Event(), list[Child]()
     async with asyncio.TaskGroup() as group:
-        group.create_task(
-            keep_running(command("pass"), stopping=stopping, started=children.append)
-        )
+        group.create_task(keep_running(command("pass"), stopping=stopping, started=children.append))
         await eventually(lambda: len(children) == 3)
         stopping.set()
     assert len(children) == 3

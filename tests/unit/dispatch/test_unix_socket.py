@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.descriptors import open_descriptors
 from trunkline.dispatch.unix_socket import listen, peer_pid, prepare_folder, unlink
 from trunkline.errors import ConfigError
 
@@ -41,7 +42,7 @@ def test_a_stale_socket_is_replaced_and_the_peer_is_known(
 
 
 def test_an_address_that_cannot_be_bound_leaves_no_descriptor(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(OSError, match="too long"):
         listen(tmp_path / ("x" * 200))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before

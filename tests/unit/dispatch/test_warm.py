@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from trunkline.dispatch.messages import AgentSpec
@@ -61,7 +60,7 @@ def test_a_changed_file_has_another_stamp(tmp_path: Path) -> None:
     assert second != first
     replacement = tmp_path / "new.py"
     replacement.write_text("12")
-    os.replace(replacement, file)
+    replacement.replace(file)
     assert module_stamp(agent(str(file))) != second
 
 

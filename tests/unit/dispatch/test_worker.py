@@ -1,4 +1,4 @@
-"""A worker's service in this process; tests/integration/dispatch runs it in processes of its own."""
+"""A worker's service in this process; tests/integration/dispatch has workers of their own."""
 
 from __future__ import annotations
 

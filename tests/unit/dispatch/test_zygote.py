@@ -50,7 +50,7 @@ def test_it_says_when_it_is_ready_and_ends_with_the_pool(
     while len(received) < 2:
         received += channel.receive() or []
     assert received == [Hello(sender="base zygote"), ZygoteReady()]
-    tasks = os.listdir(f"/proc/{process.pid}/task")
+    tasks = list(Path(f"/proc/{process.pid}/task").iterdir())
     assert len(tasks) == 1, "a process that forks has one thread"
     channel.close()
     assert process.wait(10) == 0

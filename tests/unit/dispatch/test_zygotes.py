@@ -52,9 +52,7 @@ async def test_a_zygote_is_a_child_of_the_base_zygote(host: ZygoteHost, tmp_path
     await eventually(lambda: not is_alive(link.pid), what="the zygote's end")
 
 
-async def test_agents_that_cannot_be_loaded_leave_nothing(
-    host: ZygoteHost, tmp_path: Path
-) -> None:
+async def test_agents_that_cannot_be_loaded_leave_nothing(host: ZygoteHost, tmp_path: Path) -> None:
     good = await host.start(agent(tmp_path), ZygoteEvents.ignored())
     before = open_descriptors()
     for _ in range(10):

@@ -103,6 +103,8 @@ def test_both_sides_are_recorded(tmp_path: Path) -> None:
     call.hear(1000)
     call.media.tick(1000)
     call.media.stop(1000)
+    assert call.media.recording is not None
+    call.media.recording.close(lambda: None)
     recorder.close()
     wav = read_wav(tmp_path / "call.wav")
     assert len(wav.pcm) == 8000 * 4

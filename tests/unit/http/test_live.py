@@ -83,7 +83,9 @@ async def waiting_call(world: FrontWorld, **changes: object) -> tuple[CallRecord
         **changes,
     }
     call = await admitted(world.store, "carrier:twilio", **values)
-    markup = connect_document(world.context, carriers.get("twilio"), call).body.decode()
+    twilio = carriers.get("twilio")
+    account = await world.context.accounts.account(twilio)
+    markup = connect_document(world.context, twilio, account, call).body.decode()
     return call, markup.split(PUBLIC)[1].split('"')[0]
 
 

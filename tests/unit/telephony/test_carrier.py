@@ -53,6 +53,10 @@ BARE = Carrier(
             lambda carrier: carrier.require_client(ExampleAccount(), httpx.AsyncClient()),
             "a REST API",
         ),
+        (
+            lambda carrier: carrier.require_call_control(ExampleAccount(), httpx.AsyncClient()),
+            "commands for live calls",
+        ),
     ],
 )
 def test_what_a_carrier_lacks_is_refused_by_name(

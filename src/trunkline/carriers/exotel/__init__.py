@@ -25,9 +25,9 @@ CARRIER = Carrier(
         resumes_stream=False,
         # A failed handshake is tried once more.
         resumes_stream_by_same_url=True,
-        # Bursts end Connect Voice AI calls after some seconds. Three messages: the beat at which we
-        # send is Exotel's own 100 ms.
-        lead_ms=300,
+        # Bursts end Connect Voice AI calls after some seconds. Four messages, or two long ones:
+        # the beat at which we send is Exotel's own 100 ms.
+        lead_ms=400,
         hangs_up_by_close=True,
         connects_by_event=True,
         proof_covers_url=False,
@@ -38,6 +38,8 @@ CARRIER = Carrier(
         authenticity="nothing is signed: password in the URL, token in the path, list of addresses",
     ),
     new_stream=wire.ExotelStream,
+    stream_options=wire.stream_options,
+    new_stream_with=wire.new_stream,
     webhook=Webhook(
         account_id=webhook.account_id,
         verify=webhook.verify,

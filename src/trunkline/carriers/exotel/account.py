@@ -27,6 +27,8 @@ NUMBER_REGION = "IN"
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# Longer messages would not fit twice into what is sent ahead (Features.lead_ms).
+_LEAST_MESSAGE_MS, _MOST_MESSAGE_MS = 20, 200
 _DEFAULT_API_BASE = "https://api.in.exotel.com"
 
 
@@ -59,6 +61,9 @@ class ExotelAccount(CarrierAccount):
     straight to our media URL."""
     sample_rate_hz: int = SAMPLE_RATES_HZ[0]
     """Asked for in the media URLs that we make; a static URL in an applet says its own."""
+    message_ms: int = 100
+    """Audio in one message to Exotel, in milliseconds, 20 to 200. Its pages contradict each other:
+    should speech have gaps, try 200."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -93,6 +98,13 @@ class ExotelAccount(CarrierAccount):
     def _check_rate(cls, value: int) -> int:
         if value not in SAMPLE_RATES_HZ:
             raise ConfigError("must be 8000, 16000 or 24000")
+        return value
+
+    @field_validator("message_ms")
+    @classmethod
+    def _check_message_ms(cls, value: int) -> int:
+        if not _LEAST_MESSAGE_MS <= value <= _MOST_MESSAGE_MS:
+            raise ConfigError("must be 20 to 200 milliseconds")
         return value
 
     @field_validator("allowed_networks")

@@ -12,8 +12,9 @@ from typing import TypeAlias
 import orjson
 
 from trunkline.audio import Encoding, MediaFormat
-from trunkline.carriers.exotel.account import NUMBER_REGION, SAMPLE_RATES_HZ
+from trunkline.carriers.exotel.account import NUMBER_REGION, SAMPLE_RATES_HZ, ExotelAccount
 from trunkline.errors import LocalProtocolError, RemoteProtocolError, UnsupportedByCarrier
+from trunkline.telephony.carrier import CarrierAccount
 from trunkline.telephony.media import (
     AudioReceived,
     DtmfReceived,
@@ -26,7 +27,14 @@ from trunkline.telephony.media import (
 )
 from trunkline.telephony.numbers import to_e164
 
-__all__ = ["MESSAGE_MS", "PAYLOAD_UNIT_BYTES", "ExotelStream", "message_bytes"]
+__all__ = [
+    "MESSAGE_MS",
+    "PAYLOAD_UNIT_BYTES",
+    "ExotelStream",
+    "message_bytes",
+    "new_stream",
+    "stream_options",
+]
 
 PAYLOAD_UNIT_BYTES = 320
 """A payload is a multiple of so many bytes; of any other length Exotel makes a gap of 20 ms."""
@@ -331,6 +339,20 @@ class ExotelStream:
 
     def _warn(self, code: str, detail: str = "") -> None:
         self._events.append(ProtocolWarning(code=code, detail=detail))
+
+
+_MESSAGE_MS_OPTION = "message_ms"
+
+
+def stream_options(account: CarrierAccount) -> Mapping[str, str]:
+    """What ``new_stream`` needs to know of an account."""
+    return {_MESSAGE_MS_OPTION: str(ExotelAccount.require(account).message_ms)}
+
+
+def new_stream(options: Mapping[str, str]) -> ExotelStream:
+    """Make a stream as ``stream_options`` says."""
+    message_ms = _whole_number(options.get(_MESSAGE_MS_OPTION, ""))
+    return ExotelStream(message_ms=message_ms or MESSAGE_MS)
 
 
 def _parse_object(data: str) -> dict[str, Json] | None:

@@ -24,6 +24,9 @@ CARRIER = Carrier(
         resumes_stream=True,
         # One edition of the best-practice page says twice after a drop, another not at all.
         resumes_stream_by_same_url=True,
+        parameters_in_query=True,
+        # The socket just closes; the hang-up callback tells why.
+        announces_stop=False,
         # time_limit, unless the dial says another.
         longest_call_s=4 * 60 * 60,
         pipecat_serializer="pipecat.serializers.plivo.PlivoFrameSerializer",

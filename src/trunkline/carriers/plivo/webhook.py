@@ -25,9 +25,9 @@ _V3, _V3_MAIN, _V3_NONCE = (
 )
 _V2, _V2_NONCE = "X-Plivo-Signature-V2", "X-Plivo-Signature-V2-Nonce"
 
-_UPGRADE_FORMS = (("wss", ""), ("https", ""), ("http", ""), ("http", "/websocket"))
-"""Scheme, and what follows the path, of the URL that is signed at a socket's upgrade. The pages say
-wss; Plivo's own stream library checks http, its demo with more path (2026-10)."""
+_UPGRADE_FORMS = ((None, ""), ("https", ""), ("http", ""), ("http", "/websocket"))
+"""Scheme (None: as in our markup), and what follows the path, of the URL that a socket's upgrade
+signs. The pages say wss; Plivo's own stream library checks http, its demo more (2026-10)."""
 
 
 def nonce(request: WebhookRequest) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import ipaddress
 import re
 from base64 import b64decode
@@ -139,7 +138,7 @@ class TelnyxAccount(CarrierAccount):
 def _decoded(public_key: str) -> bytes:
     try:
         return b64decode(public_key, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         return b""
 
 

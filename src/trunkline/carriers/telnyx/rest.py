@@ -56,6 +56,9 @@ _RETRYING = stamina.AsyncRetryingCaller(attempts=4, timeout=30.0, wait_max=4.0)
 
 _PAGE_SIZE = 100
 
+_PLAIN = ":"
+"""Written as it is in a path: call ids begin with ``v3:``."""
+
 _TEXML_DETECTION = {AmdMode.DETECT: "Enable", AmdMode.MESSAGE_END: "DetectMessageEnd"}
 _DETECTION = {AmdMode.DETECT: "detect", AmdMode.MESSAGE_END: "greeting_end"}
 
@@ -66,10 +69,8 @@ _NO_SUCH_CALL, _CALL_ENDED = "90015", "90018"
 # (https://developers.telnyx.com/api/errors).
 _REASONS = {
     "10009": "the credentials are refused",
-    "10010": "the credentials do not allow that",
     "10016": "the number to call is not valid",
     "10038": "the account may not do that at its level",
-    "10039": "the account may not do that at its level",
     "20002": "the credentials are revoked",
     "20008": "the credentials are refused",
     "20012": "the account is inactive",
@@ -83,7 +84,6 @@ _REASONS = {
     "90042": "too many calls at once for this outbound profile",
     "90043": "too many calls at once for this application",
     "90045": "the call has a media stream already",
-    "90102": "an outbound call cannot be answered",
 }
 
 
@@ -289,7 +289,7 @@ class TelnyxClient:
 
         TeXML knows numbers and status; of other calls Telnyx tells only whether they are alive.
         """
-        call_id = quote(carrier_call_id, safe="")
+        call_id = quote(carrier_call_id, safe=_PLAIN)
         try:
             if self._texml is not None:
                 path = f"{self._texml}/{call_id}"
@@ -333,7 +333,7 @@ class TelnyxClient:
         """
         if self._texml is None:
             raise UnsupportedByCarrier(_NAME, "markup on Call Control applications")
-        path = f"{self._texml}/{quote(carrier_call_id, safe='')}"
+        path = f"{self._texml}/{quote(carrier_call_id, safe=_PLAIN)}"
         json = {"Url": url, "Method": "POST"}
         await self._api.send("redirect", "POST", path, _Reply, json=json)
 
@@ -378,13 +378,7 @@ class TelnyxClient:
 class TelnyxCallControl:
     """The ``CallControl`` of Telnyx: commands for calls that no TeXML answers.
 
-    Args:
-        account: Whose calls.
-        http: Shared by all clients of the process.
-        request_timeout_s: Seconds for one whole request.
-
-    Raises:
-        ConfigError: The account lacks the API key; names what to set.
+    Made as ``TelnyxClient`` is.
     """
 
     __slots__ = ("_api", "_media")
@@ -448,7 +442,7 @@ def new_call_control(account: CarrierAccount, http: httpx.AsyncClient) -> CallCo
 
 
 def _action(carrier_call_id: str, name: str) -> str:
-    return f"/calls/{quote(carrier_call_id, safe='')}/actions/{name}"
+    return f"/calls/{quote(carrier_call_id, safe=_PLAIN)}/actions/{name}"
 
 
 def _command(json: _Json) -> _Json:

@@ -9,7 +9,6 @@ read the answer, and waits for commands by REST.
 
 from __future__ import annotations
 
-import binascii
 import re
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
@@ -404,10 +403,7 @@ def _signature_bytes(text: str) -> bytes:
     Raises:
         ValueError: It is not that.
     """
-    try:
-        signature = b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError("not Base64") from error
+    signature = b64decode(text, validate=True)
     if len(signature) != _SIGNATURE_BYTES:
         raise ValueError("not 64 bytes")
     return signature

@@ -24,6 +24,7 @@ CARRIER = Carrier(
         # By a new connect, in answer to the lost socket's event or by REST.
         resumes_stream=True,
         announces_stop=False,
+        proof_covers_url=False,
         # limit and length_timer, unless less is asked for (NCCO reference, 2026-10).
         longest_call_s=2 * 60 * 60,
         pipecat_serializer="pipecat.serializers.vonage.VonageFrameSerializer",

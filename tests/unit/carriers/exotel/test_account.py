@@ -74,6 +74,8 @@ def test_a_stand_in_on_this_machine_may_be_plain(base: str) -> None:
         {"webhook_user": "a:b", "webhook_password": "secret"},
         {"sample_rate_hz": 44100},
         {"sample_rate_hz": "fast"},
+        {"message_ms": 10},
+        {"message_ms": 201},
         {"allowed_networks": "203.0.113.0/33"},
         {"allowed_networks": "203.0.113.1,"},
         {"allowed_networks": ","},

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from tests.support.transcript import Transcript, render
 from trunkline.audio import Encoding
-from trunkline.carriers.exotel.wire import PAYLOAD_UNIT_BYTES, ExotelStream, message_bytes
+from trunkline.carriers.exotel.account import ExotelAccount
+from trunkline.carriers.exotel.wire import (
+    PAYLOAD_UNIT_BYTES,
+    ExotelStream,
+    message_bytes,
+    new_stream,
+    stream_options,
+)
 from trunkline.errors import LocalProtocolError, RemoteProtocolError, UnsupportedByCarrier
 from trunkline.telephony.media import (
     AudioReceived,
@@ -175,6 +182,19 @@ def test_the_length_of_messages_can_be_set() -> None:
     stream.receive_message(start_message(), 0)
     stream.send_audio(bytes(6400))
     assert [len(payload) for payload in payloads(stream)] == [3200, 3200]
+
+
+def test_the_account_sets_the_length_of_messages() -> None:
+    account = ExotelAccount.model_validate({"message_ms": "200"})
+    for options, n_bytes in (
+        (stream_options(account), 3200),
+        ({}, 1600),
+        ({"message_ms": "x"}, 1600),
+    ):
+        stream = new_stream(options)
+        stream.receive_message(start_message(), 0)
+        stream.send_audio(bytes(3200))
+        assert len(payloads(stream)[0]) == n_bytes
 
 
 @pytest.mark.parametrize("n_bytes", [1, 2, 319, 320, 321, 1599, 1601, 3200, 5000])

@@ -248,7 +248,7 @@ async def test_redirect_is_what_the_official_sdk_sends(peer: Plivo, client: Pliv
 
 async def test_keys_are_what_the_official_sdk_sends(peer: Plivo, client: PlivoClient) -> None:
     peer.answer_as_captured("send_dtmf")
-    await client.press_keys(CALL_ID, "1w2#")
+    await client.send_dtmf(CALL_ID, "1w2#")
     assert json.loads(peer.requests[0].content) == REST["send_dtmf"]["request"]["json"]
     assert str(peer.requests[0].url) == REST["send_dtmf"]["request"]["url"]
 

@@ -13,6 +13,8 @@ import pytest
 import stamina
 import structlog
 from telnyx import Telnyx as Sdk
+from telnyx._utils import maybe_transform
+from telnyx.types.texml.accounts.call_calls_params import BodyWithURL
 
 from trunkline.carriers.telnyx.account import TelnyxAccount
 from trunkline.carriers.telnyx.rest import (
@@ -173,25 +175,26 @@ async def test_a_texml_dial_with_everything_is_what_the_official_sdk_sends(
 
     assert (placed.carrier_call_id, placed.event) == (CALL_ID, CallEvent.INITIATED)
     assert placed.raw["from"] == NUMBER
+    body: BodyWithURL = {
+        "application_sid": APPLICATION_ID,
+        "to": dial.to_number,
+        "from_": dial.from_number,
+        "url": dial.answer_url,
+        "url_method": "POST",
+        "status_callback": dial.status_url,
+        "status_callback_method": "POST",
+        "status_callback_event": "initiated ringing answered completed",
+        "timeout": 30,
+        "time_limit": 600,
+        "machine_detection": "DetectMessageEnd",
+        "async_amd": True,
+        "async_amd_status_callback": dial.status_url,
+        "async_amd_status_callback_method": "POST",
+    }
+    # The SDK leaves the names of this body to its caller, so they are put on as its types say.
     official = official_request(
         lambda sdk: sdk.texml.accounts.calls.calls(
-            account_sid=ACCOUNT_SID,
-            body={
-                "application_sid": APPLICATION_ID,
-                "to": dial.to_number,
-                "from_": dial.from_number,
-                "url": dial.answer_url,
-                "url_method": "POST",
-                "status_callback": dial.status_url,
-                "status_callback_method": "POST",
-                "status_callback_event": "initiated ringing answered completed",
-                "timeout": 30,
-                "time_limit": 600,
-                "machine_detection": "DetectMessageEnd",
-                "async_amd": True,
-                "async_amd_status_callback": dial.status_url,
-                "async_amd_status_callback_method": "POST",
-            },
+            account_sid=ACCOUNT_SID, body=maybe_transform(body, BodyWithURL)
         )
     )
     assert_same_request(telnyx.requests[0], official)
@@ -293,9 +296,10 @@ async def test_a_call_that_is_over_counts_as_hung_up(
 
 
 async def test_a_command_that_is_refused_is_told(
-    telnyx: Telnyx, client: TelnyxClient, control: TelnyxCallControl
+    telnyx: Telnyx, http: httpx.AsyncClient, client: TelnyxClient, control: TelnyxCallControl
 ) -> None:
-    for command in (client.hang_up, control.reject, client.fetch_call):
+    controlled = TelnyxClient(CONTROL_ACCOUNT, http)
+    for command in (client.hang_up, control.reject, client.fetch_call, controlled.fetch_call):
         telnyx.answer_as_captured("auth")
         with pytest.raises(CarrierRejected) as caught:
             await command(CALL_ID)

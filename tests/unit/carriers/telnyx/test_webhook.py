@@ -174,6 +174,14 @@ def test_without_a_public_key_nothing_is_right() -> None:
         verify(signed(b"a=1"), TelnyxAccount())
 
 
+@pytest.mark.parametrize("signature", ["?", "ü", "AAAA", base64.b64encode(bytes(65)).decode()])
+def test_signatures_that_are_none(signature: str) -> None:
+    request = signed(b"a=1")
+    headers = [("telnyx-signature-ed25519", signature), ("telnyx-timestamp", str(NOW_S))]
+    with pytest.raises(SignatureError, match="does not fit"):
+        verify(replace(request, headers=headers), ACCOUNT)
+
+
 @given(signature=st.text(), timestamp=st.text(), body=st.binary(max_size=50))
 def test_any_proof_is_judged(signature: str, timestamp: str, body: bytes) -> None:
     headers = [("telnyx-signature-ed25519", signature), ("telnyx-timestamp", timestamp)]

@@ -442,6 +442,13 @@ def test_fields_that_may_be_missing() -> None:
     assert (started.from_number, started.to_number) == (None, None)
 
 
+@pytest.mark.parametrize("message", ["", "hello", "{", "[]", "7"])
+def test_what_is_no_json_object_is_refused(message: str) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        opened().receive_message(message, 0)
+    assert caught.value.close_code == 1007
+
+
 @pytest.mark.parametrize(
     "message",
     [

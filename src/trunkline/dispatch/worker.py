@@ -131,9 +131,9 @@ async def _accept(listener: socket.socket, lifeline_fd: int) -> socket.socket | 
     finally:
         loop.remove_reader(listener.fileno())
         loop.remove_reader(lifeline_fd)
-        # From here on SIGTERM means: when the call is over. The default would end the call.
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # From here on SIGTERM means: when the call is over. Replaced, not removed: in between, the
+        # default would end the call.
+        loop.add_signal_handler(signal.SIGTERM, log.info, "worker finishes its call first")
         unlink(address)
         listener.close()
 

@@ -17,6 +17,7 @@ from tests.integration.dispatch.rig import (
     is_alive,
     parent_of,
     processes_of,
+    sockets_in,
 )
 from tests.support.descriptors import descriptors_of, open_descriptors
 from tests.support.waiting import eventually
@@ -146,6 +147,8 @@ async def test_a_worker_outlives_its_pool_and_zygotes(run_dir: Path, tmp_path: P
         rig.stop.set()
         await eventually(lambda: not rig.client.is_connected, what="the pool's end")
         zygote = parent_of(end.pid)
+        await eventually(lambda: children_of(zygote) == [end.pid], what="idle workers end")
+        await eventually(lambda: not sockets_in(run_dir), what="their sockets are removed")
         os.kill(zygote, signal.SIGKILL)
         await eventually(lambda: not is_alive(zygote), what="the zygote's end")
         os.kill(end.pid, signal.SIGTERM)

@@ -40,13 +40,13 @@ def test_cloudflared_is_started_read_and_ended(stand_in: Path) -> None:
         "cloudflared",
         f"""
 import pathlib
-print("INF Requesting new quick Tunnel on trycloudflare.com...", file=sys.stderr, flush=True)
-print({CLOUDFLARED!r}, file=sys.stderr, flush=True)
 notes = pathlib.Path({str(stand_in / "notes")!r})
 def stop(*_):
     notes.write_text(" ".join(sys.argv[1:]))
     sys.exit(0)
 signal.signal(signal.SIGTERM, stop)
+print("INF Requesting new quick Tunnel on trycloudflare.com...", file=sys.stderr, flush=True)
+print({CLOUDFLARED!r}, file=sys.stderr, flush=True)
 while True:
     print("x" * 1000, file=sys.stderr, flush=True)
     signal.setitimer(signal.ITIMER_REAL, 0.001)

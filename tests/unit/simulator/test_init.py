@@ -7,7 +7,6 @@ import pytest
 from trunkline import carriers, simulator
 from trunkline.errors import UnknownCarrier, UnsupportedByCarrier
 
-
 PLAYED = [
     name for name in carriers.NAMES if importlib.util.find_spec(f"trunkline.simulator.{name}")
 ]

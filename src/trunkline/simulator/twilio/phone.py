@@ -10,12 +10,13 @@ import ssl
 import uuid
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import httpx
 
+from trunkline.simulator.callee import Callee, Outcome
 from trunkline.simulator.caller import Caller
 from trunkline.simulator.contract import (
     CallReport,
@@ -28,10 +29,11 @@ from trunkline.simulator.contract import (
 from trunkline.simulator.faults import Fault, Faults
 from trunkline.simulator.line import Line
 from trunkline.simulator.pacing import ticks
+from trunkline.simulator.requester import Reply
 from trunkline.simulator.twilio.book import CallEntry
 from trunkline.simulator.twilio.callbacks import StatusCallbacks
 from trunkline.simulator.twilio.connection import Dialing, MediaConnection
-from trunkline.simulator.twilio.requester import Reply, Requester
+from trunkline.simulator.twilio.requester import Requester
 from trunkline.simulator.twilio.stream import MEDIA_FORMAT, TwilioMedia
 from trunkline.simulator.twilio.twiml import (
     Connect,
@@ -47,7 +49,7 @@ from trunkline.simulator.twilio.twiml import (
     parse_twiml,
 )
 
-__all__ = ["Callee", "DialForm", "Outcome", "Phone", "World", "new_sid"]
+__all__ = ["DialForm", "Phone", "World", "new_sid"]
 
 _SAY_MS_PER_CHARACTER = 60  # a carrier's voice speaks about 16 characters a second
 _OK = 200
@@ -70,33 +72,6 @@ class World:
     auth_token: str
     via: str | None = None
     tls: ssl.SSLContext | None = None
-
-
-class Outcome:
-    """How a callee takes a call: Twilio's final words, and ``answer``."""
-
-    ANSWER = "answer"
-    BUSY = "busy"
-    NO_ANSWER = "no-answer"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Callee:
-    """Whoever is called by the server."""
-
-    outcome: str = Outcome.ANSWER
-    ring_s: float = 0.1
-    """Seconds until the outcome."""
-    new_caller: Callable[[], Caller] | None = None
-    """Makes the human who answers; None: somebody who says nothing until the other end hangs up."""
-    answered_by: str = "human"
-    """AMD's word, where detection was asked for."""
-    detection_s: float = 0.2
-    """Seconds until AMD knows."""
-    talk_s: float = 1.0
-    """For ``<Dial>``: seconds until the other party hangs up."""
-    faults: Faults = field(default_factory=Faults)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

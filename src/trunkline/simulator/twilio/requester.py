@@ -1,84 +1,21 @@
-"""Twilio's HTTP requests to a server: signed, bounded, repeated as the URL's fragment says.
-
-https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
-"""
+"""Twilio's HTTP requests to a server."""
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx
 
+from trunkline.simulator import requester
 from trunkline.simulator.contract import WebhookReport
+from trunkline.simulator.requester import Reply
 from trunkline.simulator.twilio.signing import sign_webhook
 
-__all__ = ["Overrides", "Reply", "Requester", "redirected"]
-
-_CONNECT_TIMEOUT_MS = 5000
-_TOTAL_TIMEOUT_MS = 15_000
+__all__ = ["Requester"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What the server answered. ``status`` None: nothing, and ``error`` says why."""
-
-    status: int | None
-    content_type: str = ""
-    text: str = ""
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overrides:
-    """A URL's connection overrides, from its fragment. Times in milliseconds."""
-
-    connect_timeout_ms: int = _CONNECT_TIMEOUT_MS
-    total_timeout_ms: int = _TOTAL_TIMEOUT_MS
-    retries: int = 1
-    retry_on: frozenset[str] = frozenset({"ct"})
-    """Any of ``4xx``, ``5xx``, ``ct`` (no connection), ``rt`` (no answer in time), ``all``."""
-
-    @classmethod
-    def parse(cls, url: str) -> Overrides:
-        """Read ``#ct=2000&tt=15000&rc=2&rp=5xx,ct``; what is not there is Twilio's default."""
-        given = dict(parse_qsl(urlsplit(url).fragment))
-        return cls(
-            connect_timeout_ms=int(given.get("ct", _CONNECT_TIMEOUT_MS)),
-            total_timeout_ms=min(
-                int(given.get("tt", _TOTAL_TIMEOUT_MS)), int(given.get("rt", _TOTAL_TIMEOUT_MS))
-            ),
-            retries=int(given.get("rc", "1")),
-            retry_on=frozenset(given.get("rp", "ct").split(",")),
-        )
-
-    def wants_retry(self, reply: Reply) -> bool:
-        """Say whether Twilio would send the same request again after ``reply``."""
-        if reply.status is None:
-            word = reply.error
-        elif reply.status >= 500:
-            word = "5xx"
-        elif reply.status >= 400:
-            word = "4xx"
-        else:
-            return False
-        return word in self.retry_on or "all" in self.retry_on
-
-
-def redirected(url: str, via: str | None) -> tuple[str, str]:
-    """Return where a URL is really sent, and the ``Host`` to name there."""
-    parts = urlsplit(url)
-    if via is None:
-        return urlunsplit(parts._replace(fragment="")), parts.netloc.rpartition("@")[2]
-    target = urlsplit(via)
-    rest = parts._replace(scheme=target.scheme, netloc=target.netloc, fragment="")
-    return urlunsplit(rest), parts.netloc.rpartition("@")[2]
-
-
-class Requester:
+class Requester(requester.Requester):
     """Sends Twilio's requests of one call.
 
     Args:
@@ -96,10 +33,17 @@ class Requester:
         via: str | None,
         on_report: Callable[[WebhookReport], None],
     ) -> None:
-        self._http = http
-        self._auth_token = auth_token
-        self._via = via
-        self._on_report = on_report
+        def sign(_: str, url: str, fields: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+            return {"X-Twilio-Signature": sign_webhook(auth_token, url, fields)}
+
+        super().__init__(
+            http=http,
+            sign=sign,
+            via=via,
+            on_report=on_report,
+            headers={"User-Agent": "TwilioProxy/1.1"},
+            form_type="application/x-www-form-urlencoded; charset=UTF-8",
+        )
 
     async def send(
         self,
@@ -111,77 +55,5 @@ class Requester:
         delivery_id: str | None = None,
     ) -> Reply:
         """Make a request, with Twilio's retries; never raises for what the server does."""
-        overrides = Overrides.parse(url)
         headers = {"I-Twilio-Idempotency-Token": delivery_id or str(uuid.uuid4())}
-        reply = await self._attempt(url, fields, headers, kind, method, overrides)
-        for _ in range(overrides.retries):
-            if not overrides.wants_retry(reply):
-                break
-            reply = await self._attempt(url, fields, headers, kind, method, overrides)
-        return reply
-
-    async def _attempt(
-        self,
-        url: str,
-        fields: Mapping[str, str],
-        headers: Mapping[str, str],
-        kind: str,
-        method: str,
-        overrides: Overrides,
-    ) -> Reply:
-        clock = asyncio.get_running_loop().time
-        started_s = clock()
-        try:
-            async with asyncio.timeout(overrides.total_timeout_ms / 1000):
-                response = await self._http.send(
-                    self._build(url, fields, headers, method, overrides)
-                )
-            reply = Reply(
-                status=response.status_code,
-                content_type=response.headers.get("content-type", ""),
-                text=response.text,
-            )
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            reply = Reply(status=None, error="ct")
-        except (TimeoutError, httpx.HTTPError):
-            reply = Reply(status=None, error="rt")
-        self._on_report(
-            WebhookReport(
-                kind=kind,
-                url=url,
-                status=reply.status,
-                elapsed_ms=round((clock() - started_s) * 1000, 1),
-                error=reply.error,
-            )
-        )
-        return reply
-
-    def _build(
-        self,
-        url: str,
-        fields: Mapping[str, str],
-        headers: Mapping[str, str],
-        method: str,
-        overrides: Overrides,
-    ) -> httpx.Request:
-        pairs: Sequence[tuple[str, str]] = tuple(fields.items())
-        content = b""
-        sent_headers = {"User-Agent": "TwilioProxy/1.1", **headers}
-        if method.upper() == "GET":
-            bare = url.split("#", 1)[0]
-            url = f"{bare}{'&' if '?' in bare else '?'}{urlencode(pairs)}"
-            pairs = ()
-        else:
-            content = urlencode(pairs).encode()
-            sent_headers["Content-Type"] = "application/x-www-form-urlencoded; charset=UTF-8"
-        sent_headers["X-Twilio-Signature"] = sign_webhook(self._auth_token, url, pairs)
-        target, host = redirected(url, self._via)
-        return self._http.build_request(
-            method.upper(),
-            target,
-            content=content or None,
-            headers={**sent_headers, "Host": host},
-            timeout=httpx.Timeout(
-                overrides.total_timeout_ms / 1000, connect=overrides.connect_timeout_ms / 1000
-            ),
-        )
+        return await self.request(url, fields, kind=kind, method=method, headers=headers)

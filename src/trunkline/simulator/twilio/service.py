@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 
-import httpx
-import uvicorn
 from pydantic import SecretStr
 
 from trunkline.carriers.twilio.account import TwilioAccount
@@ -19,6 +16,7 @@ from trunkline.errors import ConfigError
 from trunkline.simulator.caller import Caller
 from trunkline.simulator.contract import CallReport, Ring, Setup
 from trunkline.simulator.faults import Faults
+from trunkline.simulator.hosting import new_client, new_server
 from trunkline.simulator.twilio.book import CallBook, CallEntry, NumberEntry
 from trunkline.simulator.twilio.phone import Callee, DialForm, Phone, World, new_sid
 from trunkline.simulator.twilio.rest import RestFault, RestRequest, new_rest_app
@@ -128,22 +126,13 @@ class TwilioService:
         )
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals to the process that it is a guest in."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Capture nothing."""
-        yield
-
-
 @asynccontextmanager
 async def _open(setup: Setup) -> AsyncGenerator[TwilioService]:
     account = _complete(setup.account)
     with socket.create_server(("127.0.0.1", setup.rest_port)) as listener:
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         failure: Exception | None = None
-        async with _client(setup) as http, asyncio.TaskGroup() as tasks:
+        async with new_client(setup) as http, asyncio.TaskGroup() as tasks:
             world = World(
                 http=http,
                 account_sid=account.account_id,
@@ -154,7 +143,7 @@ async def _open(setup: Setup) -> AsyncGenerator[TwilioService]:
             service = TwilioService(account=account, world=world, base_url=base_url, tasks=tasks)
             number = account.phone_number or _MADE_UP_NUMBER
             service.numbers.append(NumberEntry(sid=new_sid("PN"), phone_number=number))
-            server = _new_server(service)
+            server = new_server(new_rest_app(service))
             serving = tasks.create_task(server.serve(sockets=[listener]))
             try:
                 yield service
@@ -166,30 +155,6 @@ async def _open(setup: Setup) -> AsyncGenerator[TwilioService]:
                 await serving
         if failure is not None:
             raise failure
-
-
-def _new_server(service: TwilioService) -> uvicorn.Server:
-    return _Server(
-        uvicorn.Config(
-            new_rest_app(service),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            ws="none",
-            timeout_graceful_shutdown=1,
-        )
-    )
-
-
-def _client(setup: Setup) -> httpx.AsyncClient:
-    """Return a client for webhooks; the environment's proxies are for hosts elsewhere only."""
-    return httpx.AsyncClient(
-        verify=True if setup.tls is None else setup.tls,
-        trust_env=setup.via is None,
-        follow_redirects=False,
-        limits=httpx.Limits(max_connections=None),
-        mounts={f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")},
-    )
 
 
 def _complete(account: object) -> TwilioAccount:

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import orjson
 
 from trunkline.audio import Encoding, MediaFormat
+from trunkline.simulator.connection import ClearSent, MarkSent, MediaSent, ServerMessage
 from trunkline.simulator.contract import Violation
 
 __all__ = [
     "GARBAGE",
     "MEDIA_FORMAT",
-    "ClearSent",
-    "MarkSent",
-    "MediaSent",
-    "ServerMessage",
     "TwilioMedia",
 ]
 
@@ -46,28 +42,6 @@ _BAD_MESSAGE, _WRONG_STREAM = "31950", "31951"
 _Json: TypeAlias = "dict[str, _Json] | list[_Json] | str | int | float | bool | None"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MediaSent:
-    """The server wants audio played."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarkSent:
-    """The server wants to know when everything before has been played."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClearSent:
-    """The server wants what has not been played dropped."""
-
-
-ServerMessage = MediaSent | MarkSent | ClearSent
-
-
 class TwilioMedia:
     """One stream. Pure: it makes and reads messages, and keeps the numbers that Twilio counts."""
 
@@ -86,6 +60,10 @@ class TwilioMedia:
     def connected(self) -> str:
         """Return the first message, before ``start``."""
         return '{"event":"connected","protocol":"Call","version":"1.0.0"}'
+
+    def opening(self) -> Sequence[str]:
+        """Return the messages before ``start``."""
+        return [self.connected()]
 
     def start(self) -> str:
         """Return ``start``."""
@@ -127,6 +105,14 @@ class TwilioMedia:
     def mark(self, name: str) -> str:
         """Return the echo of a mark."""
         return self._message("mark", {"name": name})
+
+    def cleared(self, marks: Sequence[str]) -> Sequence[str]:
+        """Return the answer to a clear: every mark that it dropped comes back all the same."""
+        return [self.mark(name) for name in marks]
+
+    def ending(self) -> Sequence[str]:
+        """Return the messages before Twilio closes the socket."""
+        return [self.stop()]
 
     def stop(self) -> str:
         """Return ``stop``."""

@@ -16,10 +16,10 @@ from tests.support.bot_server import (
     read_to_the_end,
 )
 from tests.support.waiting import eventually
+from trunkline.simulator.callee import Callee, Outcome
 from trunkline.simulator.caller import Caller, HangUp, Pause, Press
 from trunkline.simulator.contract import CallReport, HungUpBy, Ring, Setup
 from trunkline.simulator.faults import Fault, Faults
-from trunkline.simulator.twilio.phone import Callee, Outcome
 from trunkline.simulator.twilio.service import TwilioService, TwilioSimulator
 
 Documents = dict[str, str]

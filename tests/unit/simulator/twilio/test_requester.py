@@ -9,7 +9,8 @@ from twilio.request_validator import RequestValidator
 
 from tests.support.bot_server import Received, bot_server, markup
 from trunkline.simulator.contract import WebhookReport
-from trunkline.simulator.twilio.requester import Overrides, Reply, Requester, redirected
+from trunkline.simulator.requester import Overrides, Reply, redirected
+from trunkline.simulator.twilio.requester import Requester
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 FIELDS = {"CallSid": "CA1", "From": "+14155550100", "FromCity": ""}
@@ -116,7 +117,7 @@ async def test_a_server_that_is_slow_gets_no_more_than_its_time() -> None:
     ],
 )
 def test_what_is_tried_again(fragment: str, reply: Reply, wanted: bool) -> None:
-    assert Overrides.parse(f"https://x.test/{fragment}").wants_retry(reply) is wanted
+    assert Overrides().override(f"https://x.test/{fragment}").wants_retry(reply) is wanted
 
 
 def test_redirected_leaves_path_and_query_alone() -> None:

@@ -8,8 +8,8 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 
 from tests.support.bot_server import Received, bot_server, markup
+from trunkline.simulator.callee import Callee, Outcome
 from trunkline.simulator.contract import Setup
-from trunkline.simulator.twilio.phone import Callee, Outcome
 from trunkline.simulator.twilio.rest import RestFault
 from trunkline.simulator.twilio.service import TwilioService, TwilioSimulator
 

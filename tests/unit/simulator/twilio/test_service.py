@@ -164,7 +164,7 @@ async def test_trunklines_own_client_dials_and_hangs_up() -> None:
 
 
 async def test_who_is_called_may_be_somebody_who_hangs_up() -> None:
-    from trunkline.simulator.twilio.phone import Callee
+    from trunkline.simulator.callee import Callee
 
     def accept(_: Received) -> object:
         return markup("<Response/>")

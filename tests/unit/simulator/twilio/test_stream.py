@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.carriers.twilio.wire import TwilioStream
-from trunkline.simulator.twilio.stream import (
-    GARBAGE,
-    ClearSent,
-    MarkSent,
-    MediaSent,
-    TwilioMedia,
-)
+from trunkline.simulator.connection import ClearSent, MarkSent, MediaSent
+from trunkline.simulator.twilio.stream import GARBAGE, TwilioMedia
 from trunkline.telephony.media import AudioReceived, DtmfReceived, MarkPlayed, StreamStarted
 
 CAPTURE = Path(__file__).resolve().parents[3] / "captures" / "twilio" / "ws_inbound_call.jsonl"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.dispatch.rig import children_of
 from trunkline.dispatch.channel import BlockingChannel
 from trunkline.dispatch.messages import (
     Message,
@@ -77,6 +78,9 @@ class Server:
 def server() -> Iterator[Server]:
     server = Server()
     yield server
+    if server.process.poll() is None:
+        for child in children_of(server.process.pid):
+            os.kill(child, signal.SIGKILL)
     server.channel.close()
     server.process.kill()
     server.process.wait()

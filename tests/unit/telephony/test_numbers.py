@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.errors import InvalidNumber
-from trunkline.telephony.numbers import parse_e164, redact
+from trunkline.telephony.numbers import parse_e164, redact, to_e164
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,23 @@ def test_any_text_gives_a_stable_number_or_the_error(text: str) -> None:
 )
 def test_redact(number: str, shown: str) -> None:
     assert redact(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("09876543210", "+919876543210"),
+        ("9876543210", "+919876543210"),
+        ("080 4709-1234", "+918047091234"),
+        ("919876543210", "+919876543210"),
+        ("+14155550100", "+14155550100"),
+        ("00000", "00000"),
+        ("", ""),
+        ("anonymous", "anonymous"),
+        ("sip:12345678@example.com", "sip:12345678@example.com"),
+        ("1" * 40, "1" * 40),
+        ("\u0661\u0662\u0663\u0664\u0665\u0666", "\u0661\u0662\u0663\u0664\u0665\u0666"),
+    ],
+)
+def test_what_a_carrier_wrote_becomes_e164_where_it_can(text: str, number: str) -> None:
+    assert to_e164(text, region="IN") == number

@@ -167,12 +167,12 @@ class ExotelMedia:
                 return self._refuse("bad_message", f"unknown event {event!r}")
 
     def _receive_media(self, payload: _Json) -> MediaSent | None:
-        try:
-            audio = binascii.a2b_base64(payload, strict_mode=True) if payload else b""  # type: ignore[arg-type] - a wrong kind raises TypeError
-        except (TypeError, ValueError):
-            return self._refuse("bad_message", "payload is not base64")
-        if not audio:
+        if not isinstance(payload, str) or not payload:
             return self._refuse("bad_message", "media without payload")
+        try:
+            audio = binascii.a2b_base64(payload, strict_mode=True)
+        except ValueError:
+            return self._refuse("bad_message", "payload is not base64")
         if len(audio) % _PAYLOAD_UNIT_BYTES:
             self._refuse("payload_size", f"{len(audio)} bytes are no multiple of 320: a gap")
         if len(audio) > _MOST_PAYLOAD_BYTES:

@@ -45,6 +45,7 @@ def test_the_safer_default_of_what_is_not_confirmed() -> None:
 
 
 def test_networks() -> None:
+    assert account(allowed_networks=None) == account()
     assert len(account().networks) == len(CALLBACK_NETWORKS.split(","))
     ours = account(allowed_networks="203.0.113.0/24, 2001:db8::1")
     assert ipaddress.ip_address("203.0.113.9") in ours.networks[0]

@@ -18,10 +18,11 @@ from tests.support.play_audio import (
     stream_id,
 )
 from trunkline import carriers
+from trunkline.errors import SignatureError
 from trunkline.simulator.callee import Callee, Outcome
 from trunkline.simulator.caller import Caller, HangUp, Pause, Press
 from trunkline.simulator.contract import HungUpBy, Ring
-from trunkline.simulator.faults import Fault
+from trunkline.simulator.faults import Fault, Faults
 from trunkline.telephony.carrier import StreamConnect
 from trunkline.telephony.webhook import UpgradeRequest
 
@@ -241,3 +242,130 @@ async def test_a_forwarded_call(name: str) -> None:
         report = await service.ring(Ring(webhook_url=f"{server.url}/in", caller=Caller([])))
     assert report.forwarded_to == (number,)
     assert server.of("/action")[0].fields["DialStatus"] == "busy"
+
+
+async def test_a_static_document_in_place_of_the_webhook(name: str) -> None:
+    async with opened(name) as service:
+        ring = Ring(
+            webhook_url="https://voice.example.test/in",
+            caller=Caller([]),
+            markup='<Response><Hangup reason="rejected"/></Response>',
+        )
+        report = await service.ring(ring)
+    assert (report.status, report.webhooks) == ("busy", [])
+    assert service.calls[report.carrier_call_id].cause == ("3020", "Rejected")
+
+
+async def test_a_buffer_has_an_end_on_one_of_them(name: str) -> None:
+    async def talk(stream: Stream) -> None:
+        await stream.receive_until("start")
+        for _ in range(41):
+            await say(stream, bytes(8000))
+        await stream.receive_until("media")
+        await stream.receive_until("media")
+
+    report, _ = await ring_with(name, talk, Caller([]))
+    codes = {each.code for each in report.violations}
+    assert codes == ({"buffer_overflow"} if name == "plivo" else set())
+    assert report.counts.unplayed_bytes > 300_000
+
+
+@pytest.mark.parametrize(
+    ("callee", "expected"),
+    [
+        (Callee(ring_s=0.01, talk_s=0.01), "completed"),
+        (Callee(ring_s=5), "timeout"),
+        (Callee(ring_s=0.01, outcome=Outcome.FAILED), "failed"),
+    ],
+)
+async def test_how_a_forwarded_call_ends(name: str, callee: Callee, expected: str) -> None:
+    def answer(received: Received) -> Response:
+        if received.path == "/action":
+            return markup("<Response/>")
+        action = f'action="{server.url}/action"'
+        return markup(
+            f'<Response><Dial timeout="0.1" {action}><Number>1312</Number></Dial></Response>'
+        )
+
+    async with bot_server(answer) as server, opened(name) as service:
+        service.callees["1312"] = callee
+        await service.ring(Ring(webhook_url=f"{server.url}/in", caller=Caller([])))
+    assert server.of("/action")[0].fields["DialStatus"] == expected
+
+
+async def test_a_dial_that_leads_nowhere_goes_on(name: str) -> None:
+    document = "<Response><Dial><Number>1312</Number></Dial><Speak>Sorry.</Speak></Response>"
+    async with bot_server(lambda _: markup(document)) as server, opened(name) as service:
+        service.callees["1312"] = Callee(ring_s=0, outcome=Outcome.BUSY)
+        report = await service.ring(Ring(webhook_url=f"{server.url}/in", caller=Caller([])))
+    assert (report.spoken, report.forwarded_to) == (("Sorry.",), ("1312",))
+
+
+async def test_a_redirect_that_fails_ends_the_call(name: str) -> None:
+    def answer(received: Received) -> Response:
+        if received.path == "/gone":
+            return Response(status_code=404)
+        return markup(
+            f"<Response><Redirect>{server.url}/gone</Redirect><Speak>x</Speak></Response>"
+        )
+
+    async with bot_server(answer) as server, opened(name) as service:
+        report = await service.ring(Ring(webhook_url=f"{server.url}/in", caller=Caller([])))
+    assert (report.hung_up_by, report.spoken) == (HungUpBy.CARRIER, ())
+
+
+async def test_callbacks_may_come_twice(name: str) -> None:
+    def answer(received: Received) -> Response:
+        return markup("<Response><Hangup/></Response>")
+
+    async with bot_server(answer) as server, opened(name) as service:
+        await service.ring(
+            Ring(
+                webhook_url=f"{server.url}/in",
+                caller=Caller([]),
+                status_url=f"{server.url}/events",
+                faults=Faults(wanted=frozenset({Fault.DUPLICATE_CALLBACKS})),
+            )
+        )
+    first, second = server.of("/events")
+    assert first.fields == second.fields
+    nonce = f"x-{name}-signature-v3-nonce"
+    assert first.headers[nonce] != second.headers[nonce]
+
+
+async def test_another_document_for_the_same_webhook_is_a_violation(name: str) -> None:
+    def answer(_: Received) -> Response:
+        return markup(f"<Response><Speak>{len(server.received)}</Speak></Response>")
+
+    async with bot_server(answer) as server, opened(name) as service:
+        report = await service.ring(
+            Ring(
+                webhook_url=f"{server.url}/in",
+                caller=Caller([]),
+                faults=Faults(wanted=frozenset({Fault.DUPLICATE_WEBHOOK})),
+            )
+        )
+    assert [each.code for each in report.violations] == ["not-idempotent"]
+
+
+@pytest.mark.parametrize("fault", [Fault.BAD_SIGNATURE, Fault.BAD_UPGRADE_SIGNATURE])
+async def test_wrong_signatures_on_request(name: str, fault: Fault) -> None:
+    caller = Caller([Pause(duration_ms=100), HangUp()])
+    async with opened(name) as service:
+        carrier, account = account_of(service)
+
+        def answer(_: Received) -> Response:
+            return markup(connecting(server.url))
+
+        async with bot_server(answer) as server:
+            faults = Faults(wanted=frozenset({fault}))
+            await service.ring(Ring(webhook_url=f"{server.url}/in", caller=caller, faults=faults))
+    request = as_webhook(server.received[0], server.url)
+    if fault is Fault.BAD_SIGNATURE:
+        with pytest.raises(SignatureError):
+            carrier.require_webhook().verify(request, account)
+    elif carrier.verify_upgrade is not None:
+        url = f"{server.url.replace('http', 'ws')}/ws"
+        headers = list(server.streams[0].headers.items())
+        with pytest.raises(SignatureError):
+            carrier.verify_upgrade(UpgradeRequest(url=url, headers=headers), account)

@@ -135,3 +135,38 @@ async def test_keys_by_rest(name: str) -> None:
         assert service.calls[placed.carrier_call_id].pressed == ["1w#"]
         with pytest.raises(CarrierRejected):
             await client.send_dtmf(placed.carrier_call_id, "1")
+
+
+async def test_a_dial_may_have_limits(name: str) -> None:
+    def answer(_: Received) -> object:
+        return markup(connecting(server.url))
+
+    async with (
+        bot_server(answer) as server,
+        opened(name) as service,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        carrier, account = account_of(service)
+        client = carrier.require_client(account, http)
+        placed = await client.place_call(order(server.url, max_duration_s=1))
+        report = await service.placed(placed.carrier_call_id)
+        assert (report.status, report.hung_up_by) == ("completed", HungUpBy.CARRIER)
+        service.callees["14155550100"] = Callee(ring_s=60)
+        late = await client.place_call(order(server.url, ring_timeout_s=0))
+        report = await service.placed(late.carrier_call_id)
+        assert report.status == "timeout"
+        past = await client.fetch_call(late.carrier_call_id)
+    assert past is not None
+    assert past.event.value == "no_answer"
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]"])
+async def test_bodies_that_are_no_object(name: str, body: bytes) -> None:
+    async with opened(name) as service, httpx.AsyncClient(trust_env=False) as http:
+        user, token = next(iter(service.credentials.items()))
+        url = f"{service.base_url}/Account/{user}/Call/"
+        headers = {"X-Auth-ID": user, "X-Auth-Token": token}
+        response = await http.post(url, content=body, headers=headers, auth=(user, token))
+        assert response.status_code == 400
+        other = await http.get(url.replace(user, "MA_2"), headers=headers, auth=(user, token))
+        assert other.status_code == 404

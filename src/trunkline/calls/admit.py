@@ -136,8 +136,7 @@ def connect_document(
 ) -> Document:
     """Markup that connects the call to its media stream; the same for the same call.
 
-    Args:
-        as_json: The carrier's request asks for JSON, for carriers that take either.
+    With ``as_json`` the carrier's request asks for JSON, for carriers that take either.
     """
     stream = replace(stream_connect(context, carrier, account, call), as_json=as_json)
     return carrier.require_markup(account).connect(stream)

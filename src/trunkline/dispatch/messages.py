@@ -167,7 +167,7 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Absolute path of the WAV file to write."""
 
     stream_options: dict[str, str] = {}
-    """What the carrier's protocol core must know of the account's settings, such as a byte order."""
+    """What the carrier's protocol core must know of the account, such as a byte order."""
 
     stream_number: int = 1
     """Counts the streams of one call, from 1."""

@@ -225,6 +225,6 @@ async def test_an_answered_call_of_another_carrier_is_refused(world: FrontWorld)
     from dataclasses import replace
 
     call = replace(await only_call(world), carrier="acme")
+    account = await world.context.accounts.account(TWILIO)
     with pytest.raises(UnsupportedByCarrier):
-        account = await world.context.accounts.account(TWILIO)
         await admit.answer_outbound(world.context, TWILIO, account, call)

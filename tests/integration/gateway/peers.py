@@ -96,7 +96,10 @@ class Front:
         loop = asyncio.get_running_loop()
         self._handover = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._handover.setblocking(False)
-        await loop.sock_connect(self._handover, str(self._settings.handover_socket(self._index)))
+        address = str(self._settings.handover_socket(self._index))
+        async with asyncio.timeout(10):
+            while self._handover.connect_ex(address):  # bound, and not listening yet
+                await asyncio.sleep(0.01)
         _, self._channel = await loop.create_unix_connection(
             lambda: Channel(on_message=self._receive, on_closed=self._closed, sender="front"),
             str(self._settings.control_socket(self._index)),

@@ -47,7 +47,7 @@ def worker_process(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
 async def failed(stage: Stage, caller: Caller) -> dict[str, object]:
     """The bot's failure, once the call has ended because of it."""
     call_id = caller.call_id
-    await stage.front.wait_for(call_id, "hangup_wanted")
+    await stage.front.wait_for(call_id, "hangup_wanted", within_s=30)
     await caller.stop()  # the front has ended the leg
     ended = await stage.front.ended(call_id)
     assert (ended["by"], ended["reason"]) == ("platform", "bot_failed")
@@ -119,7 +119,7 @@ async def test_a_worker_that_cannot_be_reached(stage: Stage) -> None:
 
 async def test_no_pool_at_all(stage: Stage) -> None:
     await stage.pool.close()
-    stage.gateway.settings.pool_socket.unlink()
+    stage.gateway.settings.pool_socket.unlink(missing_ok=True)
     async with call(stage.front, facts(stage.call_id)) as caller:
         await caller.start()
         assert (await failed(stage, caller))["reason"] == "no_worker"

@@ -49,7 +49,7 @@ class Answering:
         self._server.close()
         for channel in self.channels:
             channel.close()
-        self.path.unlink()
+        self.path.unlink(missing_ok=True)
         await asyncio.sleep(0)
 
     def _accept(self) -> Channel:

@@ -340,17 +340,20 @@ async def test_the_migration_s_engine_has_no_foreign_keys_on_sqlite(migrated_sql
 async def test_a_closed_database_holds_no_thread(migrated_sqlite: str) -> None:
     import threading
 
-    def workers() -> int:
-        """Threads of database connections; other tests' threads may end meanwhile."""
-        return sum("connection_worker" in thread.name for thread in threading.enumerate())
-
-    before = workers()
+    before = set(threading.enumerate())
     database = open_database(parse_database_url(migrated_sqlite))
     async with database.write() as writing, database.read() as reading:
         await writing.execute(select(1))
         await reading.execute(select(1))
-    assert workers() == before + 2
+    threads = [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before and "connection_worker" in thread.name
+    ]
+    assert len(threads) == 2
 
     await database.close()
 
-    await eventually(lambda: workers() == before, what="the threads have ended")
+    await eventually(
+        lambda: not any(thread.is_alive() for thread in threads), what="the threads have ended"
+    )
